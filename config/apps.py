@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.contrib.admin import apps as admin
+
+
+class ConfigConfig(AppConfig):
+    """Holds the commands; has no models."""
+
+    name = "config"
+    default = True
+
+
+class TocsinAdminConfig(admin.AdminConfig):
+    default = False
+    default_site = "config.admin.TocsinAdminSite"

@@ -1,0 +1,301 @@
+"""All settings, each deploy difference an environment variable.
+
+Nothing has to be set: without any variable Tocsin runs on one machine, from
+SQLite and files in TOCSIN_HOME (./var).
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+from .keys import make_encryption_key, make_secret_key, read_or_make
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+TOCSIN_HOME = Path(env("TOCSIN_HOME", default=str(BASE_DIR / "var"))).absolute()
+TOCSIN_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+# Core
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env("SECRET_KEY", default="") or read_or_make(
+    TOCSIN_HOME / "secret_key", make_secret_key
+)
+# The first key encrypts, all of them decrypt: to rotate, put the new one first.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[]) or read_or_make(
+    TOCSIN_HOME / "encryption_keys", make_encryption_key
+).split(",")
+
+HOST = env("HOST", default="127.0.0.1")
+PORT = env.int("PORT", default=8000)
+TOCSIN_URL = env("TOCSIN_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+_url = urlsplit(TOCSIN_URL)
+ALLOWED_HOSTS = list(
+    dict.fromkeys(
+        [_url.hostname or "", HOST, "127.0.0.1", "localhost", "[::1]"]
+        + env.list("ALLOWED_HOSTS", default=[])
+    )
+)
+CSRF_TRUSTED_ORIGINS = [f"{_url.scheme}://{_url.netloc}"]
+
+INSTALLED_APPS = [
+    "config.apps.TocsinAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_filters",
+    "anymail",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "access",
+    "outbox",
+    "monitors",
+    "alerting",
+    "incidents",
+    "statuspages",
+    "subscriptions",
+    "config",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# Database
+
+if env("DATABASE_URL", default=""):
+    DATABASES = {"default": env.db("DATABASE_URL")}
+    if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 1,
+            "max_size": env.int("DATABASE_POOL", default=12),
+            "timeout": 20,
+        }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": TOCSIN_HOME / "tocsin.sqlite3",
+        }
+    }
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # IMMEDIATE takes the write lock at BEGIN: a transaction that reads first
+    # and writes later would fail at once with "database is locked".
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+            "PRAGMA cache_size=-32000; PRAGMA temp_store=MEMORY;"
+        ),
+    }
+
+# Redis serves as broker and cache; without it a directory is the broker and the
+# database the cache, because the memory of one process is not seen by another.
+REDIS_URL = env("REDIS_URL", default="")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+    }
+    if REDIS_URL
+    else {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": TOCSIN_HOME / "cache",
+    }
+}
+
+# Celery: a doorbell. All work is a row with a due time (see docs/architecture.md).
+
+CELERY_BROKER_URL = REDIS_URL or "doorbell://"
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"visibility_timeout": 60, "socket_connect_timeout": 2, "socket_timeout": 10}
+    if REDIS_URL
+    else {"folder": str(TOCSIN_HOME / "broker"), "polling_interval": 0.1}
+)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "deliveries"
+CELERY_TASK_ROUTES = {
+    "monitors.tasks.*": {"queue": "checks"},
+    "alerting.tasks.*": {"queue": "checks"},
+}
+
+
+def _every(task: str, seconds: float) -> dict[str, object]:
+    # A bell that nobody answered before the next one rings is worth nothing.
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+CELERY_BEAT_SCHEDULE = {
+    "start the checks that fall due": _every("monitors.tasks.tick", 1.0),
+    "expire what was not watched": _every("monitors.tasks.expire", 5.0),
+    "decide what was left undecided": _every("alerting.tasks.sweep", 1.0),
+    "deliver what is due": _every("outbox.tasks.deliver_due", 1.0),
+    "fan news out": _every("subscriptions.tasks.fan_out_due", 1.0),
+    "build the pages": _every("statuspages.tasks.build_pages", 1.0),
+    "forget who never confirmed": _every("subscriptions.tasks.forget", 3600.0),
+    "prune old results": _every("monitors.tasks.prune", 600.0),
+}
+
+# Timings that tests and operators may want to change; all in seconds.
+
+CHECK_LEASE_SECONDS = env.float("CHECK_LEASE_SECONDS", default=30.0)
+DELIVERY_LEASE_SECONDS = env.float("DELIVERY_LEASE_SECONDS", default=60.0)
+RESULT_RETENTION_DAYS = env.int("RESULT_RETENTION_DAYS", default=30)
+
+# Mail
+
+DEFAULT_FROM_EMAIL = env(
+    "DEFAULT_FROM_EMAIL", default=f"Tocsin <tocsin@{_url.hostname or 'localhost'}>"
+)
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+EMAIL_TIMEOUT = 10
+if env("EMAIL_URL", default=""):
+    globals().update(env.email("EMAIL_URL"))
+elif env("ANYMAIL_PROVIDER", default=""):
+    EMAIL_BACKEND = f"anymail.backends.{env('ANYMAIL_PROVIDER')}.EmailBackend"
+    # A JSON object of Anymail's own settings, such as {"MAILGUN_API_KEY": "…"}.
+    ANYMAIL = env.json("ANYMAIL", default={})
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = TOCSIN_HOME / "mail"
+
+# Time and language
+
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+LANGUAGE_CODE = "en-gb"
+
+# Static files
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS: list[Path] = []
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "config.static.ManifestStorage"
+    },
+}
+
+# Security
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_HTTPONLY = True
+if _url.scheme == "https":
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+
+# API
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "access.permissions.BearerAuthentication",
+        "access.permissions.OperatorAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "config.api.CursorPages",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.api.problem",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tocsin",
+    "DESCRIPTION": "Monitors, alerts, incidents and the messages about them.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# Logs: one line a record on standard error; secrets never reach a record.
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+        "django_celery_beat": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,50 @@
+"""Markdown from operators and monitors into the one HTML of pages, mails, feeds."""
+
+import re
+
+import markdown as library
+import nh3
+
+_TAGS = {
+    *(["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "del", "a", "ul", "ol", "li"]),
+    *(["table", "thead", "tbody", "tr", "th", "td"]),
+}
+_ATTRIBUTES = {"a": {"href", "title"}, "th": {"align"}, "td": {"align"}}
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~:])")
+
+
+def render(text: str) -> str:
+    """Return sanitised HTML: no script, style, image or foreign element in it."""
+    html = library.markdown(
+        text, extensions=["tables", "fenced_code", "sane_lists", "nl2br"]
+    )
+    # nl2br and the tables extension write style attributes; nh3 drops them.
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="nofollow noopener noreferrer",
+    )
+
+
+def escape(text: str) -> str:
+    """Return text on one line that Markdown shows as it is, also in a table."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def plain(html: str) -> str:
+    """Return the words of rendered HTML, for mails without it and for previews."""
+    spaced = re.sub(r"</(p|li|h[1-6]|tr|pre|blockquote)>|<br ?/?>", "\n", html)
+    spaced = re.sub(r"</t[hd]>\s*<t[hd]", " \u2013 <td", spaced)
+    text = nh3.clean(spaced, tags=set())
+    for entity, character in (
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", '"'),
+        ("&nbsp;", " "),
+        ("&amp;", "&"),
+    ):
+        text = text.replace(entity, character)
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

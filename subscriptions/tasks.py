@@ -1,0 +1,21 @@
+from celery import shared_task
+from django.utils import timezone
+
+from .models import FanOut, Subscriber
+
+
+@shared_task
+def fan_out_due() -> None:
+    """Make the messages of all news that has not reached everybody yet."""
+    for news in FanOut.objects.filter(finished_at=None):
+        while news.step():
+            pass
+
+
+@shared_task
+def forget() -> None:
+    """Forget addresses that nobody confirmed within a week."""
+    oldest = timezone.now() - Subscriber.FORGET_AFTER
+    Subscriber.objects.filter(
+        state=Subscriber.State.PENDING, asked_at__lt=oldest
+    ).delete()

@@ -1,0 +1,134 @@
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.utils import timezone
+
+from access.models import ApiKey
+from alerting import evaluation
+from alerting.models import AlertRule
+from monitors import engine as engines
+from monitors.models import Monitor, MonitorState
+from outbox import delivery
+from outbox.models import Trigger
+from statuspages import snapshot
+from subscriptions.tasks import fan_out_due
+
+from .servers import MailServer, WebServer
+
+
+@pytest.fixture
+def shop():
+    server = WebServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def receiver():
+    """A webhook receiver."""
+    server = WebServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mailbox(settings):
+    """A mail server that all mail of the test goes to."""
+    server = MailServer()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def operator(db):
+    return get_user_model().objects.create_superuser("ana", "ana@example.org", "pass")
+
+
+@pytest.fixture
+def admin(operator):
+    client = Client()
+    client.force_login(operator)
+    return client
+
+
+@pytest.fixture
+def api(db):
+    """A client of the API whose key has all scopes."""
+    key = ApiKey(name="tests").issue()
+    return Client(headers={"Authorization": f"Bearer {key}"})
+
+
+@pytest.fixture
+def clockwork(transactional_db):
+    """The whole of Tocsin, moved by hand: `run_checks`, `deliver`, `settle`."""
+    yield Clockwork()
+
+
+class Clockwork:
+    """Does what the workers do, at once and on this process's own threads."""
+
+    def __init__(self):
+        self.engine = engines.Engine()
+
+    def run_checks(self):
+        """Check every active monitor once, now, as its next due check."""
+        now = timezone.now()
+        MonitorState.objects.exclude(due_at=None).update(due_at=now)
+        claims = MonitorState.claim_due(at=now, until=timezone.now(), limit=10_000)
+        self.engine.submit(claims)
+        assert self.engine.wait_idle(20)
+
+    def settle(self):
+        """Do everything that follows until there is nothing left to do."""
+        evaluation.sweep()
+        fan_out_due.run()
+        snapshot.build_due()
+        self.deliver()
+
+    def deliver(self):
+        courier = delivery.courier()
+        while courier.look():
+            assert courier.wait_idle(20)
+        assert courier.wait_idle(20)
+
+
+@pytest.fixture
+def make_monitor(db):
+    def make(tag="shop", url="http://127.0.0.1:9/", **more):
+        more.setdefault("name", tag.capitalize())
+        more.setdefault("interval", 5)
+        config = more.pop("config", {"url": url})
+        monitor = Monitor(tag=tag, config=config, **more)
+        monitor.full_clean()
+        monitor.save()
+        return monitor
+
+    return make
+
+
+@pytest.fixture
+def make_rule(db):
+    def make(*monitors, triggers=(), **more):
+        more.setdefault("name", "Down for three checks")
+        more.setdefault("create_incident", True)
+        rule = AlertRule(**more)
+        rule.full_clean()
+        rule.save()
+        rule.watch(list(monitors))
+        rule.triggers.set(triggers)
+        return rule
+
+    return make
+
+
+@pytest.fixture
+def make_trigger(db):
+    def make(kind="webhook", name="", **config):
+        trigger = Trigger(name=name or kind, kind=kind, config=config)
+        trigger.full_clean()
+        trigger.save()
+        return trigger
+
+    return make

@@ -2,13 +2,18 @@
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
+
+if TYPE_CHECKING:
+    _TextField = models.TextField[Any, Any]
+else:
+    _TextField = models.TextField
 
 
 @lru_cache(maxsize=4)
@@ -32,7 +37,7 @@ def decrypt(token: str) -> str:
         ) from None
 
 
-class EncryptedJSONField(models.TextField):
+class EncryptedJSONField(_TextField):
     """A JSON value that the database holds encrypted."""
 
     def get_prep_value(self, value: Any) -> str | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from monitors.models import CheckResult, Monitor, MonitorState, Overlay
@@ -31,7 +32,7 @@ class Batch:
 
     states: dict[int, MonitorState]
     results: dict[int, list[rules.Result]]
-    rules: dict[int, list[AlertRule]]
+    watching: dict[int, list[AlertRule]]
     rule_states: dict[tuple[int, int], RuleState]
     holds: dict[int, list[tuple[datetime, datetime | None]]]
     # What comes out of it.
@@ -117,8 +118,8 @@ def _load(ids: Sequence[int]) -> Batch:
         .order_by("id")
         .values_list("monitor", "id", "checked_at", "status", "latency_ms", "error")
     )
-    for pk, *values in newer[:MOST_RESULTS]:
-        results[pk].append(rules.Result(*values))
+    for pk, number, at, status, latency, error in newer[:MOST_RESULTS]:
+        results[pk].append(rules.Result(number, at, status, latency, error))
     through = AlertRule.monitors.through.objects
     pairs = list(
         through.filter(
@@ -178,7 +179,7 @@ def _apply(batch: Batch, pk: int) -> bool:
     undisturbed = True
     if not monitor.is_active:
         return True
-    for rule in batch.rules[pk]:
+    for rule in batch.watching[pk]:
         row = batch.rule_states[pk, rule.pk]
         undisturbed &= _apply_rule(batch, rule, monitor, row)
     return undisturbed
@@ -254,13 +255,16 @@ def _save_unchanged(pairs: Sequence[tuple[RuleState, rules.State]]) -> set[int]:
     if not pairs:
         return set()
 
-    def by_row(values: Iterable[Any], output: Any) -> Case:
+    def by_row(values: Iterable[Any], output: Any) -> Case | Cast:
         rows = [row for row, _ in pairs]
         whens = [
             When(pk=row.pk, then=Value(value, output_field=output))
             for row, value in zip(rows, values, strict=True)
         ]
-        return Case(*whens, output_field=output)
+        case = Case(*whens, output_field=output)
+        # As bulk_update() does: PostgreSQL takes a CASE of NULLs for a text.
+        casted = connection.features.requires_casted_case_in_updates
+        return Cast(case, output_field=output) if casted else case
 
     meta = RuleState._meta
     changes = {

@@ -89,9 +89,8 @@ class AlertRule(models.Model):
         with transaction.atomic():
             asked = ("alert_for", "alert_value")
             before = AlertRule.objects.filter(pk=self.pk).values(*asked).first()
-            changed = bool(before) and any(
-                before[name] != getattr(self, name)
-                for name in asked  # type: ignore[index]
+            changed = before is not None and any(
+                value != getattr(self, name) for name, value in before.items()
             )
             if changed:
                 self.counts_from = timezone.now()
@@ -303,7 +302,8 @@ class Alert(models.Model):
         """Close the alert and start counting from zero; twice changes nothing."""
         at = max(at, self.triggered_at)
         # Evaluation locks the rule first, too: whoever comes second waits.
-        list(AlertRule.objects.select_for_update(no_key=True).filter(pk=self.rule_id))
+        if self.rule_id is not None:
+            AlertRule.objects.select_for_update(no_key=True).get(pk=self.rule_id)
         if (
             not Alert.objects.triggered()
             .filter(pk=self.pk)

@@ -1,6 +1,6 @@
 """doorbell://, the broker of a single machine: one file a message in a directory.
 
-kombu's filesystem transport, except that a message appears whole. As shipped it
+Like kombu's filesystem transport, except that a message appears whole: there it
 is visible while still being written, and a worker that reads half of it dies.
 """
 
@@ -11,7 +11,7 @@ from queue import Empty
 from time import time_ns
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
@@ -19,12 +19,10 @@ from kombu.utils.json import dumps, loads
 MOST_WAITING = 200
 
 
-class Channel(filesystem.Channel):
-    supports_fanout = False
-
+class Channel(virtual.Channel):
     @property
     def folder(self) -> Path:
-        return Path(self.transport_options["folder"])
+        return Path(self.connection.client.transport_options["folder"])
 
     def queue_folder(self, queue: str) -> Path:
         folder = self.folder / queue
@@ -43,16 +41,16 @@ class Channel(filesystem.Channel):
     def _waiting(self, queue: str) -> list[str]:
         return sorted(n for n in os.listdir(self.queue_folder(queue)) if n[0] != ".")
 
-    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         folder = self.queue_folder(queue)
         if len(os.listdir(folder)) >= MOST_WAITING:
             return
         name = f"{time_ns():020d}-{uuid.uuid4().hex}"
         hidden = folder / f".{name}"
-        hidden.write_bytes(str_to_bytes(dumps(payload)))
+        hidden.write_bytes(str_to_bytes(dumps(message)))
         hidden.rename(folder / name)
 
-    def _get(self, queue: str) -> Any:
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
         folder = self.queue_folder(queue)
         for name in self._waiting(queue):
             mine = folder / f".{name}.{os.getpid()}"
@@ -78,7 +76,7 @@ class Channel(filesystem.Channel):
         return len(self._waiting(queue))
 
 
-class Transport(filesystem.Transport):
+class Transport(virtual.Transport):
     Channel = Channel
     driver_type = "doorbell"
     driver_name = "doorbell"

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.contrib.django.task import DjangoTask
 from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown
 
 from . import broker  # noqa: F401  registers doorbell://
@@ -17,31 +16,27 @@ logger = logging.getLogger(__name__)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 
-class Bell(DjangoTask):
-    """A task that finds its own work in the database.
+class Tocsin(Celery):
+    """Celery as a doorbell: a message says "look now" and carries nothing.
 
-    A message only says "look now"; losing it costs one sweep, never work.
+    Each task finds its own work in the database; a lost message costs one
+    sweep, never work.
     """
 
-    abstract = True
-
-    def ring(self) -> None:
-        """Ask a worker to look, after commit; a broken broker is not an error."""
-        self.on_commit(self._ring)
-
-    def on_commit(self, function: Any) -> None:
+    def ring(self, name: str) -> None:
+        """Ask a worker to run the task, after commit; a dead broker is no error."""
         from django.db import transaction
 
-        transaction.on_commit(function, robust=True)
+        transaction.on_commit(lambda: self._ring(name))
 
-    def _ring(self) -> None:
+    def _ring(self, name: str) -> None:
         try:
-            self.apply_async(expires=60, retry=False)
-        except Exception as error:  # any transport's own exceptions
-            logger.warning("The bell for %s did not ring: %s", self.name, error)
+            self.send_task(name, expires=60, retry=False, ignore_result=True)
+        except Exception as error:  # each transport has its own exceptions
+            logger.warning("The bell for %s did not ring: %s", name, error)
 
 
-app = Celery("tocsin", task_cls=Bell)
+app = Tocsin("tocsin")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

@@ -33,8 +33,10 @@ TOCSIN_URL = env("TOCSIN_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 _url = urlsplit(TOCSIN_URL)
 ALLOWED_HOSTS = list(
     dict.fromkeys(
-        [_url.hostname or "", HOST, "127.0.0.1", "localhost", "[::1]"]
-        + env.list("ALLOWED_HOSTS", default=[])
+        [
+            *(_url.hostname or "", HOST, "127.0.0.1", "localhost", "[::1]"),
+            *env.list("ALLOWED_HOSTS", default=[]),
+        ]
     )
 )
 CSRF_TRUSTED_ORIGINS = [f"{_url.scheme}://{_url.netloc}"]
@@ -142,7 +144,7 @@ CACHES = {
 
 # Celery: a doorbell. All work is a row with a due time (see docs/architecture.md).
 
-CELERY_BROKER_URL = REDIS_URL or "doorbell://"
+CELERY_BROKER_URL = REDIS_URL or "doorbell://localhost"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"visibility_timeout": 60, "socket_connect_timeout": 2, "socket_timeout": 10}
     if REDIS_URL

@@ -138,12 +138,11 @@ class _Adapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> Any:
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        for name in ("ca_certs", "ca_cert_dir"):
-            pool.pop(name, None)
-        pool["ssl_context"] = self.context
-        return host, pool
+        unshared = {"ca_certs", "ca_cert_dir"}
+        shared = {name: value for name, value in pool.items() if name not in unshared}
+        return host, shared | {"ssl_context": self.context}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         conn.cert_reqs = "CERT_REQUIRED"
@@ -153,7 +152,7 @@ class _Adapter(HTTPAdapter):
 _session = requests.Session()
 _session.trust_env = False  # proxies and .netrc are not for strangers' addresses
 _session.max_redirects = 5
-_session.headers = {"User-Agent": USER_AGENT, "Connection": "close"}  # type: ignore[assignment]
+_session.headers = {"User-Agent": USER_AGENT, "Connection": "close"}
 _session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 _session.mount("http://", _Adapter())
 _session.mount("https://", _Adapter())

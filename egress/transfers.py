@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pycurl
@@ -204,10 +205,8 @@ class Transfers:
         if event == pycurl.POLL_REMOVE:
             if descriptor in self._watched:
                 self._watched.discard(descriptor)
-                try:
+                with suppress(OSError):  # closed already, so gone from the poll set
                     self._poll.unregister(descriptor)
-                except (FileNotFoundError, OSError, ValueError):
-                    pass  # closed already, and so gone from the poll set
             return
         mask = (select.EPOLLIN if event & pycurl.POLL_IN else 0) | (
             select.EPOLLOUT if event & pycurl.POLL_OUT else 0

@@ -3,7 +3,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q, UniqueConstraint
@@ -103,7 +103,7 @@ class Incident(models.Model):
         source: str,
         severity: int = Severity.MINOR,
         impacts: Mapping[Monitor, str] | None = None,
-        author: AbstractBaseUser | None = None,
+        author: User | None = None,
     ) -> "Incident":
         """Open a public incident; the summary becomes its first update."""
         incident = cls.objects.create(
@@ -166,7 +166,7 @@ class Incident(models.Model):
         state: str,
         body: str,
         at: datetime,
-        author: AbstractBaseUser | None = None,
+        author: User | None = None,
     ) -> "IncidentUpdate":
         """Tell something new; the latest update by time makes the state.
 
@@ -289,7 +289,7 @@ class Incident(models.Model):
         state: str,
         body: str,
         at: datetime,
-        author: AbstractBaseUser | None = None,
+        author: User | None = None,
     ) -> "IncidentUpdate":
         return self.updates.create(
             state=state,

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -105,10 +106,8 @@ class Engine:
     # The driving thread
 
     def _wake(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # it is full of wakes already
             os.write(self._wake_in, b"!")
-        except BlockingIOError:
-            pass  # it is full of wakes already
 
     def _drive(self) -> None:
         self._transfers.watch(self._wake_out)
@@ -121,11 +120,9 @@ class Engine:
                 time.sleep(0.1)
 
     def _drain_wakes(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             while os.read(self._wake_out, 4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def _start_due(self) -> float:
         """Start what is due; return the seconds until something else is."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
 from typing import NamedTuple
 
 from .models import BADNESS, Overlay, Status, StatusPeriod
@@ -62,7 +63,7 @@ def segments(
     for segment in base:
         inner = sorted(c for c in cuts if segment.begin < c < segment.end)
         edges = [segment.begin, *inner, segment.end]
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in pairwise(edges):
             over = [o for o in laid if o.started_at <= left < (o.ended_at or end)]
             shown = _top(over, segment.shown)
             counted = _top([o for o in over if o.counts], segment.counted)

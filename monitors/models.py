@@ -244,8 +244,8 @@ class MonitorState(models.Model):
     def begin(cls, monitors: Iterable[Monitor]) -> None:
         """Make the rows of new monitors, due at once, and open their history."""
         monitors = list(monitors)
-        cls.objects.bulk_create(
-            cls(
+        MonitorState.objects.bulk_create(
+            MonitorState(
                 monitor=m,
                 due_at=m.created_at if m.is_active else None,
                 since=m.created_at,
@@ -428,7 +428,7 @@ class Pulse(models.Model):
     @classmethod
     def note(cls, name: str, *, at: datetime) -> None:
         if not cls.objects.filter(pk=name).update(at=at):
-            cls.objects.bulk_create([cls(name=name, at=at)], ignore_conflicts=True)
+            Pulse.objects.bulk_create([Pulse(name=name, at=at)], ignore_conflicts=True)
 
 
 def worst(statuses: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ class Message(models.Model):
         """
         due = cls.objects.due(at).exclude(lane__in=list(full_lanes))
         counts: dict[str, int] = {}
-        wanted = []
+        wanted: list[int] = []
         for pk, lane in due.order_by("due_at", "id").values_list("pk", "lane")[:2000]:
             if counts.setdefault(lane, 0) < a_lane and len(wanted) < limit:
                 counts[lane] += 1
@@ -258,7 +258,7 @@ class Attempt(models.Model):
 
 
 def _ring() -> None:
-    current_app.tasks["outbox.tasks.deliver_due"].ring()
+    current_app.ring("outbox.tasks.deliver_due")
 
 
 def cancel(*, reason: str, **keys: Any) -> int:

@@ -136,7 +136,7 @@ class Snapshot(models.Model):
         if pages is not None:
             snapshots = snapshots.filter(pk__in=pages)
         snapshots.update(dirty_at=timezone.now())
-        current_app.tasks["statuspages.tasks.build_pages"].ring()
+        current_app.ring("statuspages.tasks.build_pages")
 
     @classmethod
     def due(cls, at: datetime) -> "models.QuerySet[Snapshot]":

@@ -169,7 +169,7 @@ class FanOut(models.Model):
         cls.objects.get_or_create(
             update=update, defaults={"incident": incident, "event": event}
         )
-        current_app.tasks["subscriptions.tasks.fan_out_due"].ring()
+        current_app.ring("subscriptions.tasks.fan_out_due")
 
     @transaction.atomic
     def step(self) -> bool:

@@ -63,7 +63,7 @@ def api(db):
 @pytest.fixture
 def clockwork(transactional_db):
     """The whole of Tocsin, moved by hand: `run_checks`, `deliver`, `settle`."""
-    yield Clockwork()
+    return Clockwork()
 
 
 class Clockwork:

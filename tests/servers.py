@@ -1,6 +1,7 @@
 """The other side, for real: a web shop, a webhook receiver, a mail server."""
 
 import json
+import socket
 import threading
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -8,6 +9,12 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.controller import Controller
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class WebServer:
@@ -100,12 +107,12 @@ class MailServer:
 
     def __init__(self):
         self.mails, self.answer = [], ""
-        self._controller = Controller(self, hostname="127.0.0.1", port=0)
+        self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
         self._controller.start()
 
     @property
     def port(self):
-        return self._controller.server.sockets[0].getsockname()[1]
+        return self._controller.port
 
     async def handle_DATA(self, server, session, envelope):
         if self.answer:

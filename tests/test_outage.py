@@ -1,0 +1,167 @@
+"""The story of one outage, from the first failing check to the last mail."""
+
+from django.utils import timezone
+
+from alerting.models import Alert
+from incidents.models import Incident, State
+from monitors.models import Monitor
+from subscriptions.models import Subscriber
+
+
+def test_outage_from_first_failure_to_last_mail(
+    clockwork,
+    client,
+    shop,
+    receiver,
+    mailbox,
+    make_monitor,
+    make_rule,
+    make_trigger,
+):
+    # A shop is watched. Three failures in a row matter, two successes end it.
+    monitor = make_monitor("shop", shop.url, name="Web Shop")
+    make_rule(
+        monitor,
+        failure_threshold=3,
+        success_threshold=2,
+        severity="CRITICAL",
+        triggers=[
+            make_trigger("webhook", url=receiver.url),
+            make_trigger("email", to=["ops@example.org"]),
+        ],
+    )
+    # Somebody wants to hear of it, and says so twice.
+    Subscriber.ask("Reader@example.org", at=timezone.now())
+    clockwork.settle()
+    (asked,) = mailbox.mails
+    assert asked.to == ["reader@example.org"]
+    subscriber = Subscriber.objects.get()
+    assert subscriber.confirm_url in asked.text
+    client.post(f"/subscribe/confirm/{subscriber.token}/")
+    mailbox.mails.clear()
+
+    # All is well, and the page says so.
+    clockwork.run_checks()
+    clockwork.settle()
+    assert b"Web Shop" in client.get("/").content
+    assert Monitor.objects.get().state.status == "up"
+
+    # Two failures are not enough.
+    shop.break_down()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    clockwork.settle()
+    assert not Alert.objects.exists()
+
+    # The third one triggers an alert, which opens an incident by itself.
+    clockwork.run_checks()
+    clockwork.settle()
+    alert, incident = Alert.objects.get(), Incident.objects.get()
+    first_failure = monitor.results.filter(status="down").earliest("checked_at")
+    third_failure = monitor.results.latest("checked_at")
+    assert alert.state == Alert.State.TRIGGERED
+    assert alert.triggered_at == third_failure.checked_at
+    assert incident.title == "Web Shop STATUS: DOWN"
+    assert incident.state == State.INVESTIGATING
+    assert incident.source == Incident.Source.ALERT
+    assert incident.severity == Incident.Severity.CRITICAL
+    assert incident.started_at == first_failure.checked_at
+    assert incident.ended_at is None
+
+    # Its first update tells what the alert knows, at the time of the alert.
+    update = incident.updates.get()
+    assert update.at == alert.triggered_at
+    assert update.body == (
+        "Alert triggered\n\n"
+        "| Setting | Value |\n"
+        "| :--- | :--- |\n"
+        "| **Monitor Name** | Web Shop |\n"
+        "| **Monitor Tag** | shop |\n"
+        "| **Incident Status** | TRIGGERED |\n"
+        "| **Severity** | CRITICAL |\n"
+        "| **Alert Type** | STATUS |\n"
+        "| **Alert Value** | DOWN |\n"
+        "| **Failure Threshold** | 3 |"
+    )
+    impact = incident.impacts.get()
+    assert (impact.monitor, impact.level, impact.ended_at) == (monitor, "DOWN", None)
+    assert alert.incident_number == incident.pk
+    assert incident.alert_links.get().alert == alert
+
+    # The webhook and the operators hear of the alert, with the incident's address.
+    (body,) = receiver.bodies
+    assert body["type"] == "alert.triggered"
+    assert body["monitor"]["tag"] == "shop"
+    assert body["incident"] == {"id": incident.pk, "url": incident.url}
+    notice, news = sorted(mailbox.mails, key=lambda mail: mail.to)
+    assert notice.to == ["ops@example.org"]
+    assert incident.url in notice.text
+
+    # The reader gets the news, with a way out that takes one click.
+    assert news.to == ["reader@example.org"]
+    assert incident.title in news.subject
+    assert incident.url in news.text
+    assert news.message["List-Unsubscribe"] == f"<{subscriber.unsubscribe_url}>"
+    assert news.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+    # The page shows it, and so does the page of the incident.
+    page = client.get("/").content.decode()
+    assert "Web Shop is down" in page
+    assert incident.title in page
+    assert "Monitor Tag" in client.get(incident.path).content.decode()
+
+    # Further failures tell nobody anything new.
+    mailbox.mails.clear()
+    receiver.requests.clear()
+    clockwork.run_checks()
+    clockwork.settle()
+    assert (Alert.objects.count(), Incident.objects.count()) == (1, 1)
+    assert (mailbox.mails, receiver.requests) == ([], [])
+
+    # An operator writes; the reader gets it.
+    incident.update(
+        state=State.IDENTIFIED, body="A **disk** is full.", at=timezone.now()
+    )
+    clockwork.settle()
+    (mail,) = mailbox.mails
+    assert "<strong>disk</strong>" in mail.html
+    mailbox.mails.clear()
+
+    # One success is not enough; the second one ends it.
+    shop.recover()
+    clockwork.run_checks()
+    clockwork.settle()
+    assert Alert.objects.get().state == Alert.State.TRIGGERED
+    clockwork.run_checks()
+    clockwork.settle()
+    alert, incident = Alert.objects.get(), Incident.objects.get()
+    closing = incident.updates.first()
+    assert alert.state == Alert.State.RESOLVED
+    assert incident.state == State.RESOLVED
+    assert incident.ended_at == closing.at == alert.resolved_at
+    assert closing.body.startswith("The alert has been resolved, Total duration: ")
+    assert "| **Success Threshold** | 2 |" in closing.body
+    assert incident.impacts.get().ended_at == incident.ended_at
+    assert [b["type"] for b in receiver.bodies] == ["alert.resolved"]
+    assert sorted(mail.to for mail in mailbox.mails) == [
+        ["ops@example.org"],
+        ["reader@example.org"],
+    ]
+    assert "is down" not in client.get("/").content.decode()
+
+    # A later failure is a new incident.
+    shop.break_down()
+    for _ in range(3):
+        clockwork.run_checks()
+    clockwork.settle()
+    assert Incident.objects.count() == 2
+
+    # Whoever has enough leaves with one click, and hears no more.
+    mailbox.mails.clear()
+    client.post(f"/unsubscribe/{subscriber.token}/", {"List-Unsubscribe": "One-Click"})
+    shop.recover()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    clockwork.settle()
+    assert Incident.objects.open().count() == 0
+    assert [mail.to for mail in mailbox.mails] == [["ops@example.org"]]

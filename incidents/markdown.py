@@ -6,11 +6,16 @@ import markdown as library
 import nh3
 
 _TAGS = {
-    *(["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "del", "a", "ul", "ol", "li"]),
-    *(["table", "thead", "tbody", "tr", "th", "td"]),
-}
+    "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code",
+    "em", "strong", "del", "a", "ul", "ol", "li",
+    "table", "thead", "tbody", "tr", "th", "td",
+}  # fmt: skip
 _ATTRIBUTES = {"a": {"href", "title"}, "th": {"align"}, "td": {"align"}}
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~:])")
+# What means something within a line, and what only at its beginning. An
+# underscore within a word and most punctuation mean nothing: names and tags
+# should stay readable for those who get the source.
+_WITHIN = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")
+_AT_THE_BEGINNING = re.compile(r"^(?:[#+\->]|\d+(?=\.(?:\s|$)))")
 
 
 def render(text: str) -> str:
@@ -30,11 +35,22 @@ def render(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text on one line that Markdown shows as it is, also in a table."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    line = _WITHIN.sub(r"\\\g<0>", " ".join(text.split()))
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line)
+    line = re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", line)
+    begin = _AT_THE_BEGINNING.match(line)
+    if begin is None:
+        return line
+    # "1." is a list because of its dot, "#" because of itself.
+    digits = begin.end() if begin[0].isdigit() else 0
+    return f"{line[:digits]}\\{line[digits:]}"
 
 
 def plain(html: str) -> str:
     """Return the words of rendered HTML, for mails without it and for previews."""
+    # Line breaks between the parts of a table mean nothing.
+    html = re.sub(r"\s*(</?(?:table|thead|tbody|tr|t[hd])\b[^>]*>)\s*", r"\1", html)
+    html = html.replace("</table>", "</table>\n")
     spaced = re.sub(r"</(p|li|h[1-6]|tr|pre|blockquote)>|<br ?/?>", "\n", html)
     spaced = re.sub(r"</t[hd]>\s*<t[hd]", " \u2013 <td", spaced)
     text = nh3.clean(spaced, tags=set())

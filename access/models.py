@@ -20,6 +20,7 @@ class Scope(models.TextChoices):
     INCIDENTS_READ = "incidents:read", "Read published incidents"
     INCIDENTS_WRITE = "incidents:write", "Write incidents, see what is not public"
     MESSAGES_READ = "messages:read", "Read the outbox"
+    MESSAGES_WRITE = "messages:write", "Send messages again"
     SUBSCRIBERS_READ = "subscribers:read", "Read subscribers' addresses"
     SUBSCRIBERS_WRITE = "subscribers:write", "Change subscribers"
 
@@ -69,7 +70,7 @@ class ApiKey(models.Model):
     def find(cls, key: str, *, at: datetime) -> "ApiKey | None":
         """Return the valid key that this is, or None."""
         prefix, _, secret = key.removeprefix(_PREFIX).partition("_")
-        if not key.startswith(_PREFIX) or not secret.isascii():
+        if not key.startswith(_PREFIX) or not key.isascii() or not prefix.isalnum():
             return None
         found = (
             cls.objects.filter(Q(expires_at=None) | Q(expires_at__gt=at))

@@ -47,7 +47,13 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         action = "read" if request.method in SAFE_METHODS else "write"
-        return may(request, f"{view.scope}:{action}")
+        scope = f"{view.scope}:{action}"
+        self.message = (
+            f"This key lacks the scope {scope}."
+            if isinstance(request.auth, ApiKey)
+            else "Without a key, only superusers may use the API."
+        )
+        return may(request, scope)
 
 
 def may(request: Request, scope: str) -> bool:

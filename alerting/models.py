@@ -2,7 +2,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, UniqueConstraint
 from django.utils import timezone
@@ -41,12 +41,12 @@ class AlertRule(models.Model):
     alert_value = models.CharField(max_length=20, default="DOWN")
     failure_threshold = models.PositiveIntegerField(
         default=3,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
         help_text="Failing checks in a row that trigger an alert.",
     )
     success_threshold = models.PositiveIntegerField(
         default=2,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
         help_text="Passing checks in a row that resolve it.",
     )
     severity = models.CharField(
@@ -258,6 +258,9 @@ class Alert(models.Model):
         indexes = [
             models.Index(fields=["-triggered_at", "-id"], name="alerts_newest_first"),
             models.Index(fields=["state"], name="alerts_by_state"),
+            models.Index(
+                fields=["monitor_tag", "-triggered_at"], name="alerts_of_monitor"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -333,6 +336,7 @@ class Alert(models.Model):
                 trigger=trigger,
                 renderer="alert",
                 values={"transition": transition.pk},
+                recipient_key=f"trigger:{trigger.pk}",
                 topic_key=f"alert:{self.pk}",
             )
             for trigger in triggers

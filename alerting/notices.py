@@ -28,7 +28,16 @@ def render(message: Message) -> Content:
         render_to_string(f"alerting/notice{ending}", context)
         for ending in ("_subject.txt", ".txt", ".html")
     )
-    return Content(subject=subject.strip(), text=text, html=html, values=values)
+    return Content(
+        subject=subject.strip(),
+        text=f"{text.strip()}\n",
+        html=html,
+        values=values,
+        headers={
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "OOF, AutoReply",
+        },
+    )
 
 
 def values_of(transition: Transition) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The Celery application: the bell, and the watch kept in case it is not heard."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from celery import Celery
 from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown
 
 from . import broker  # noqa: F401  registers doorbell://
+from .clock import add_clock
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Tocsin(Celery):
 app = Tocsin("tocsin")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+add_clock(app)
 
 
 @setup_logging.connect
@@ -46,46 +49,52 @@ def configure_logging(**kwargs: Any) -> None:
     """Keep Django's logging; connecting is what stops Celery from replacing it."""
 
 
-class Watch(threading.Thread):
+class Watch:
     """Runs a worker's periodic tasks itself whenever the bell stays silent.
 
     This is the sweep: with beat dead or every message lost, work is late by
-    one period and nothing more.
+    half a period and nothing more. Each task has a thread of its own, so that
+    a long one does not keep the others waiting.
     """
 
-    def __init__(self, worker: Any) -> None:
-        super().__init__(name="watch", daemon=True)
-        self.queues = {queue.name for queue in worker.task_consumer.queues}
+    def __init__(self, queues: set[str]) -> None:
+        self.queues = queues
         self.last_run: dict[str, float] = {}
         self.stopped = threading.Event()
+
+    def start(self) -> None:
+        for name, period in self.tasks():
+            keeper = threading.Thread(
+                target=self.keep, args=(name, period), name=f"watch {name}", daemon=True
+            )
+            keeper.start()
+
+    def tasks(self) -> list[tuple[str, float]]:
+        """The periodic tasks of the queues this worker consumes, and their periods."""
+        route = app.amqp.router.route
+        return [
+            (entry["task"], entry["schedule"])
+            for entry in app.conf.beat_schedule.values()
+            if route({}, entry["task"])["queue"].name in self.queues
+        ]
 
     def note(self, name: str) -> None:
         self.last_run[name] = time.monotonic()
 
-    def mine(self) -> list[tuple[str, float]]:
-        """The periodic tasks routed to the queues this worker consumes."""
-        routes = app.amqp.router
-        return [
-            (entry["task"], entry["schedule"])
-            for entry in app.conf.beat_schedule.values()
-            if routes.route({}, entry["task"])["queue"].name in self.queues
-        ]
-
-    def run(self) -> None:
+    def keep(self, name: str, period: float) -> None:
         from django.db import close_old_connections
 
-        tasks = self.mine()
-        while not self.stopped.wait(0.25):
-            for name, period in tasks:
-                if time.monotonic() - self.last_run.get(name, 0.0) < period * 1.5:
-                    continue
-                self.note(name)
-                try:
-                    app.tasks[name].run()
-                except Exception:
-                    logger.exception("%s failed", name)
-                finally:
-                    close_old_connections()
+        while not self.stopped.wait(min(1.0, period / 4)):
+            silent = time.monotonic() - self.last_run.get(name, -math.inf)
+            if silent < period * 1.5:
+                continue
+            self.note(name)
+            try:
+                app.tasks[name].run()
+            except Exception:
+                logger.exception("%s failed", name)
+            finally:
+                close_old_connections()
 
 
 _watch: Watch | None = None
@@ -94,7 +103,7 @@ _watch: Watch | None = None
 @worker_ready.connect
 def keep_watch(sender: Any, **kwargs: Any) -> None:
     global _watch
-    _watch = Watch(sender)
+    _watch = Watch({queue.name for queue in sender.task_consumer.queues})
     _watch.start()
 
 

@@ -7,14 +7,12 @@ SQLite and files in TOCSIN_HOME (./var).
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
-
+from .environment import Environment
 from .keys import make_encryption_key, make_secret_key, read_or_make
 
-env = environ.Env()
+env = Environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
-TOCSIN_HOME = Path(env("TOCSIN_HOME", default=str(BASE_DIR / "var"))).absolute()
-TOCSIN_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+TOCSIN_HOME = env.folder("TOCSIN_HOME", default=BASE_DIR / "var")
 
 # Core
 
@@ -28,8 +26,8 @@ ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[]) or read_or_make(
 ).split(",")
 
 HOST = env("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
-TOCSIN_URL = env("TOCSIN_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+PORT = env.port("PORT", default=8000)
+TOCSIN_URL = env.site("TOCSIN_URL", default=f"http://127.0.0.1:{PORT}")
 _url = urlsplit(TOCSIN_URL)
 ALLOWED_HOSTS = list(
     dict.fromkeys(
@@ -100,7 +98,7 @@ TEMPLATES = [
 # Database
 
 if env("DATABASE_URL", default=""):
-    DATABASES = {"default": env.db("DATABASE_URL")}
+    DATABASES = {"default": env.database("DATABASE_URL")}
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
             "min_size": 1,
@@ -118,6 +116,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE takes the write lock at BEGIN: a transaction that reads first
     # and writes later would fail at once with "database is locked".
     DATABASES["default"]["CONN_MAX_AGE"] = None
+    # Opening the file anew for each task would be half of an idle worker's work.
+    CELERY_DB_REUSE_MAX = 10_000
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -129,7 +129,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 
 # Redis serves as broker and cache; without it a directory is the broker and the
 # database the cache, because the memory of one process is not seen by another.
-REDIS_URL = env("REDIS_URL", default="")
+REDIS_URL = env.redis("REDIS_URL")
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -146,12 +146,20 @@ CACHES = {
 
 CELERY_BROKER_URL = REDIS_URL or "doorbell://localhost"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"visibility_timeout": 60, "socket_connect_timeout": 2, "socket_timeout": 10}
+    {
+        "visibility_timeout": 60,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 10,
+        # A dead broker costs whoever rings a moment, not six seconds.
+        "max_retries": 1,
+        "interval_start": 0,
+    }
     if REDIS_URL
     else {"folder": str(TOCSIN_HOME / "broker"), "polling_interval": 0.1}
 )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = None
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -196,7 +204,7 @@ DEFAULT_FROM_EMAIL = env(
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 EMAIL_TIMEOUT = 10
 if env("EMAIL_URL", default=""):
-    globals().update(env.email("EMAIL_URL"))
+    globals().update(env.mail("EMAIL_URL"))
 elif env("ANYMAIL_PROVIDER", default=""):
     EMAIL_BACKEND = f"anymail.backends.{env('ANYMAIL_PROVIDER')}.EmailBackend"
     # A JSON object of Anymail's own settings, such as {"MAILGUN_API_KEY": "…"}.
@@ -215,7 +223,7 @@ LANGUAGE_CODE = "en-gb"
 # Static files
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(TOCSIN_HOME / "static")))
 STATICFILES_DIRS: list[Path] = []
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -262,7 +270,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["config.api.StrictJSON"],
     "DEFAULT_PAGINATION_CLASS": "config.api.CursorPages",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -282,6 +290,22 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "OAS_VERSION": "3.1.0",
+    "ENUM_NAME_OVERRIDES": {
+        "MonitorStatus": "monitors.models.Status",
+        "MonitorKind": "monitors.models.kind_choices",
+        "ChannelKind": "outbox.models.kind_choices",
+        "AlertState": "alerting.models.Alert.State",
+        "AlertSeverity": "alerting.models.AlertRule.Severity",
+        "IncidentState": "incidents.models.State",
+        "IncidentSeverity": "incidents.api.SEVERITIES",
+        "MessageState": "outbox.models.Message.State",
+        "SubscriberState": "subscriptions.models.Subscriber.State",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "access.schema.describe_problems",
+    ],
 }
 
 # Logs: one line a record on standard error; secrets never reach a record.
@@ -295,9 +319,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env("LOG_LEVEL", default="INFO")},
     "loggers": {
-        "celery.app.trace": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "celery.beat": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
         "django_celery_beat": {"level": "WARNING"},
     },
 }

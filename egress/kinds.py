@@ -118,6 +118,8 @@ def _fit(value: Any, hint: Any) -> Any:
     if hint in (int, float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError("Give a number.")
+        if not abs(value) < 1e15:  # not a number is not less, either
+            raise ValueError("Give a number of a usual size.")
         if hint is int and value != int(value):
             raise ValueError("Give a whole number.")
         return hint(value)

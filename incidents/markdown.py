@@ -50,7 +50,7 @@ def plain(html: str) -> str:
     """Return the words of rendered HTML, for mails without it and for previews."""
     # Line breaks between the parts of a table mean nothing.
     html = re.sub(r"\s*(</?(?:table|thead|tbody|tr|t[hd])\b[^>]*>)\s*", r"\1", html)
-    html = html.replace("</table>", "</table>\n")
+    html = html.replace("<table>", "\n<table>").replace("</table>", "</table>\n")
     spaced = re.sub(r"</(p|li|h[1-6]|tr|pre|blockquote)>|<br ?/?>", "\n", html)
     spaced = re.sub(r"</t[hd]>\s*<t[hd]", " \u2013 <td", spaced)
     text = nh3.clean(spaced, tags=set())

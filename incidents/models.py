@@ -115,7 +115,7 @@ class Incident(models.Model):
             published_at=at,
         )
         for monitor, impact in (impacts or {}).items():
-            incident.affect(monitor, impact, at=started_at)
+            incident._affect(monitor, impact, at=started_at, counts=True)
         first = incident._write(State.INVESTIGATING, summary, started_at, author)
         incident_published.send(sender=cls, incident=incident, update=first)
         return incident
@@ -138,7 +138,7 @@ class Incident(models.Model):
         IncidentAlert.objects.create(incident=incident, alert=alert)
         if alert.monitor:
             impact = cls.impact_of(alert)
-            incident.affect(alert.monitor, impact, at=alert.began_at, counts=False)
+            incident._affect(alert.monitor, impact, at=alert.began_at, counts=False)
         first = incident._write(
             State.INVESTIGATING, words.triggered(alert), alert.triggered_at
         )
@@ -221,12 +221,11 @@ class Incident(models.Model):
             return False
         if self.state != State.RESOLVED:
             return False
-        if alert.monitor:
-            impact = self.impact_of(alert)
-            self.affect(alert.monitor, impact, at=at, counts=False)
         newest = self.updates.order_by("-at").first()
-        at = max(at, newest.at) if newest else at
-        self.update(state=State.INVESTIGATING, body=words.reopened(alert), at=at)
+        then = max(at, newest.at) if newest else at
+        self.update(state=State.INVESTIGATING, body=words.reopened(alert), at=then)
+        if alert.monitor:
+            self._affect(alert.monitor, self.impact_of(alert), at=at, counts=False)
         return True
 
     @transaction.atomic
@@ -245,35 +244,27 @@ class Incident(models.Model):
         return True
 
     @transaction.atomic
-    def affect(
-        self, monitor: Monitor, level: str, *, at: datetime, counts: bool = True
+    def revise(
+        self,
+        *,
+        at: datetime,
+        title: str | None = None,
+        severity: int | None = None,
+        impacts: Mapping[Monitor, str] | None = None,
     ) -> None:
-        """Say that the incident does this to a monitor, from then on."""
-        open_impacts = self.impacts.filter(monitor=monitor, ended_at=None)
-        if open_impacts.filter(level=level).exists():
-            return
-        open_impacts.update(ended_at=at)
-        self._overlays(monitor=monitor).update(ended_at=at)
-        self.impacts.create(monitor=monitor, level=level, started_at=at)
-        Overlay.objects.create(
-            monitor=monitor,
-            kind=Overlay.Kind.INCIDENT,
-            status=level.lower(),
-            started_at=at,
-            cause=self.cause,
-            counts=counts,
-        )
-
-    @transaction.atomic
-    def spare(self, monitor: Monitor, *, at: datetime) -> None:
-        """Say that the incident no longer affects a monitor."""
-        self._end_impacts(at, monitor=monitor.pk)
-
-    @transaction.atomic
-    def rename(self, title: str) -> None:
+        """Change what is shown without an update; `impacts` are all there are."""
         self._lock()
-        self.title = title
-        self.save(update_fields=["title"])
+        self.title = self.title if title is None else title
+        self.severity = self.severity if severity is None else severity
+        self.version += 1
+        self.save(update_fields=["title", "severity", "version"])
+        if impacts is not None:
+            open_impacts = self.impacts.filter(ended_at=None)
+            for impact in open_impacts.exclude(monitor__in=list(impacts)):
+                self._end_impacts(at, monitor=impact.monitor_id)
+            for monitor, level in impacts.items():
+                counts = self.source != self.Source.ALERT
+                self._affect(monitor, level, at=at, counts=counts)
         self._tell(incident_updated, None)
 
     # What the transitions are made of
@@ -283,6 +274,30 @@ class Incident(models.Model):
         locked = Incident.objects.select_for_update(no_key=True).get(pk=self.pk)
         for name in ("state", "ended_at", "deleted_at", "version", "published_at"):
             setattr(self, name, getattr(locked, name))
+
+    def _affect(
+        self, monitor: Monitor, level: str, *, at: datetime, counts: bool
+    ) -> None:
+        """Begin an impact and its overlay; in an ended incident both end with it.
+
+        The checks of a monitor that has an alert count already: its overlay
+        must not count once more.
+        """
+        open_impacts = self.impacts.filter(monitor=monitor, ended_at=None)
+        if open_impacts.filter(level=level).exists():
+            return
+        self._end_impacts(at, monitor=monitor.pk)
+        ended = max(at, self.ended_at) if self.ended_at else None
+        self.impacts.create(monitor=monitor, level=level, started_at=at, ended_at=ended)
+        Overlay.objects.create(
+            monitor=monitor,
+            kind=Overlay.Kind.INCIDENT,
+            status=level.lower(),
+            started_at=at,
+            ended_at=ended,
+            cause=self.cause,
+            counts=counts,
+        )
 
     def _write(
         self,

@@ -25,6 +25,7 @@ class MonitorForm(KindForm):
     class Meta:
         model = Monitor
         fields = ["name", "tag", "kind", "interval", "is_active"]
+        labels = {"is_active": "Active"}
 
 
 @admin.register(Monitor)
@@ -156,6 +157,18 @@ class MonitorAdmin(desk.Retiring):
     @admin.display(description="Reason")
     def reason(self, monitor: Monitor) -> str | SafeString:
         return monitor.state.error or desk.NOTHING
+
+
+class MonitorInline(admin.TabularInline):
+    """Rows that each name a monitor in service."""
+
+    def formfield_for_dbfield(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "monitor":
+            kwargs["queryset"] = Monitor.objects.current()
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        return desk.unlinked(field)
 
 
 def shown_status(monitor: Monitor) -> SafeString:

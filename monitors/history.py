@@ -78,6 +78,11 @@ def _touches(overlay: Overlay, begin: datetime, end: datetime) -> bool:
     )
 
 
+def shown(status: str, overlays: Iterable[Overlay]) -> str:
+    """Return what people see of a status while these overlays lie over it."""
+    return _top(overlays, status)
+
+
 def _top(overlays: Iterable[Overlay], below: str) -> str:
     for kind in (Overlay.Kind.MAINTENANCE, Overlay.Kind.INCIDENT):
         statuses = [o.status for o in overlays if o.kind == kind]

@@ -240,6 +240,11 @@ class MonitorState(models.Model):
     def __str__(self) -> str:
         return f"{self.monitor_id}: {self.status}"
 
+    def status_at(self, at: datetime) -> str:
+        """The status, unless the newest result no longer speaks for the monitor."""
+        is_stale = self.fresh_until is not None and self.fresh_until < at
+        return Status.NO_DATA if is_stale else self.status
+
     @classmethod
     def begin(cls, monitors: Iterable[Monitor]) -> None:
         """Make the rows of new monitors, due at once, and open their history."""

@@ -2,7 +2,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import worker_shutdown
 from django.conf import settings
 from django.utils import timezone
 
@@ -43,7 +43,7 @@ def prune() -> None:
     ).delete()
 
 
-@worker_shutting_down.connect
+@worker_shutdown.connect
 def give_back(**kwargs: Any) -> None:
     """A worker that ends returns what it had claimed."""
     if engine._engine is not None:

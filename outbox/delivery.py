@@ -2,15 +2,18 @@
 
 import logging
 import threading
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Final
 
+from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from .channels import CHANNELS, Channel, DeliveryFailed, Envelope
-from .models import Attempt, Message
+from .channels import CHANNELS, Channel, Content, DeliveryFailed, Envelope
+from .models import Attempt, Message, Trigger
 from .rendering import Withdrawn, render
 
 logger = logging.getLogger(__name__)
@@ -124,6 +127,32 @@ def _channel(message: Message) -> Channel:
     if message.destination:
         return CHANNELS[message.kind]()
     raise Withdrawn("The trigger was deleted.")
+
+
+def send_test(trigger: Trigger, *, at: datetime) -> tuple[bool, str]:
+    """Send a test past the queue; return whether it was taken, and the answer."""
+    text = f"This is a test of the trigger {trigger.name}. Nothing is wrong."
+    content = Content(
+        subject=f"Test of {trigger.name} from Tocsin",
+        text=text,
+        values={
+            "type": "test",
+            "timestamp": at.isoformat().replace("+00:00", "Z"),
+            "text": text,
+            "trigger": {"id": trigger.pk, "name": trigger.name},
+            "site": {"url": settings.TOCSIN_URL},
+        },
+    )
+    envelope = Envelope(
+        key=str(uuid.uuid4()), destination="", created_at=at, attempted_at=at
+    )
+    try:
+        return True, trigger.channel.deliver(content, envelope)
+    except DeliveryFailed as failure:
+        return False, str(failure)
+    except Exception as error:  # a channel's bug is an answer, too
+        logger.exception("The test of trigger %s could not be sent", trigger.pk)
+        return False, f"Tocsin itself failed: {error!r}"
 
 
 _courier: Courier | None = None

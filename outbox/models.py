@@ -9,7 +9,7 @@ from celery import current_app
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from access.encryption import EncryptedJSONField
@@ -74,9 +74,20 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(state=Message.State.QUEUED)
 
     def due(self, at: datetime) -> "MessageQuerySet":
-        """Those to be attempted now that nobody is attempting."""
+        """Those to be attempted now that nobody is attempting.
+
+        What one recipient is told about one topic stays in order: nobody hears
+        that it is over, and then that it has begun.
+        """
+        older = Message.objects.waiting().filter(
+            recipient_key=OuterRef("recipient_key"),
+            topic_key=OuterRef("topic_key"),
+            pk__lt=OuterRef("pk"),
+        )
         return self.waiting().filter(
-            Q(lease_until=None) | Q(lease_until__lte=at), due_at__lte=at
+            Q(lease_until=None) | Q(lease_until__lte=at),
+            Q(topic_key="") | ~Exists(older),
+            due_at__lte=at,
         )
 
     def given_up(self) -> "MessageQuerySet":
@@ -132,7 +143,9 @@ class Message(models.Model):
                 name="message_due",
             ),
             models.Index(fields=["topic_key"], name="message_topic"),
-            models.Index(fields=["recipient_key"], name="message_recipient"),
+            models.Index(
+                fields=["recipient_key", "topic_key"], name="message_recipient"
+            ),
             models.Index(fields=["state", "-id"], name="message_state"),
         ]
 

@@ -2,10 +2,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from access.models import ApiKey
-from alerting import evaluation
-from alerting.models import AlertRule
+from alerting import evaluation, rules
+from alerting.models import Alert, AlertRule
 from monitors import engine as engines
 from monitors.models import Monitor, MonitorState
 from outbox import delivery
@@ -57,7 +58,9 @@ def admin(operator):
 def api(db):
     """A client of the API whose key has all scopes."""
     key = ApiKey(name="tests").issue()
-    return Client(headers={"Authorization": f"Bearer {key}"})
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    return client
 
 
 @pytest.fixture
@@ -132,3 +135,16 @@ def make_trigger(db):
         return trigger
 
     return make
+
+
+@pytest.fixture
+def triggered(db):
+    """Make the triggered alert of a rule on a monitor, as its evaluation would."""
+
+    def trigger(rule, monitor):
+        at = timezone.now()
+        result = rules.Result(id=1, at=at, status="down", error="Connection refused")
+        change = rules.Change("TRIGGERED", result, at, "3 failures in a row")
+        return Alert.trigger(rule, monitor, change)
+
+    return trigger

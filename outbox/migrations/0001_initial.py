@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='message',
-            index=models.Index(fields=['recipient_key'], name='message_recipient'),
+            index=models.Index(fields=['recipient_key', 'topic_key'], name='message_recipient'),
         ),
         migrations.AddIndex(
             model_name='message',

@@ -279,7 +279,8 @@ def test_incident_of_two_alerts_ends_with_the_second(make_monitor, make_alert):
     open_incident(alert=first, transition=first.transitions.get())
     incident = Incident.objects.get()
     incident.alert_links.create(alert=second)
-    incident.affect(second.monitor, "DOWN", at=NOW, counts=False)
+    impacts = {first.monitor: "DOWN", second.monitor: "DOWN"}
+    incident.revise(impacts=impacts, at=NOW)
 
     close_incident(alert=first, transition=end(first, minutes(5)))
     incident.refresh_from_db()
@@ -294,16 +295,32 @@ def test_incident_of_two_alerts_ends_with_the_second(make_monitor, make_alert):
 def test_worse_impact_follows_the_better_one(opened):
     monitor = opened.impacts.get().monitor
 
-    opened.affect(monitor, "DOWN", at=minutes(5))
-    opened.affect(monitor, "DOWN", at=minutes(6))
+    opened.revise(impacts={monitor: "DOWN"}, at=minutes(5))
+    opened.revise(impacts={monitor: "DOWN"}, at=minutes(6))
 
     found = opened.impacts.values_list("level", "started_at", "ended_at")
     assert list(found) == [("DEGRADED", NOW, minutes(5)), ("DOWN", minutes(5), None)]
     assert Overlay.objects.filter(ended_at=None).get().status == "down"
 
 
+def test_ended_incident_affects_nothing_any_more(opened, make_monitor):
+    opened.update(state=State.RESOLVED, body="Done.", at=minutes(9))
+
+    opened.revise(impacts={make_monitor("late"): "DOWN"}, at=minutes(5))
+
+    assert set(opened.impacts.values_list("ended_at", flat=True)) == {minutes(9)}
+    assert not Overlay.objects.filter(ended_at=None).exists()
+
+
+def test_revising_is_announced_once(opened, heard):
+    opened.revise(title="Checkout fails", severity=3, impacts={}, at=minutes(5))
+
+    assert Incident.objects.get().title == "Checkout fails"
+    assert heard == ["updated"]
+
+
 def test_spared_monitor_keeps_its_history(opened):
-    opened.spare(opened.impacts.get().monitor, at=minutes(5))
+    opened.revise(impacts={}, at=minutes(5))
 
     assert opened.impacts.get().ended_at == minutes(5)
     assert Overlay.objects.get().ended_at == minutes(5)

@@ -168,6 +168,29 @@ def test_queued_twice_is_sent_once(queue, attempt, receiver, make_trigger):
 
 
 @pytest.mark.django_db
+def test_what_one_recipient_hears_of_one_topic_stays_in_order(
+    queue, attempt, receiver, make_trigger
+):
+    trigger = make_trigger("webhook", url=receiver.url)
+    about = {"topic_key": "alert:1", "recipient_key": "trigger:1"}
+    queue(trigger, 1, {"said": "begun"}, **about)
+    receiver.status = 503
+    now = timezone.now()
+    attempt(now)
+    receiver.status = 200
+    queue(trigger, 2, {"said": "over"}, **about)
+    queue(
+        trigger, 3, {"said": "another"}, topic_key="alert:2", recipient_key="trigger:1"
+    )
+
+    for hours in (0, 1, 2):
+        attempt(now + timedelta(seconds=1, hours=hours))
+
+    said = [body["said"] for body in receiver.bodies]
+    assert said == ["begun", "another", "begun", "over"]
+
+
+@pytest.mark.django_db
 def test_worker_that_lost_its_lease_cannot_settle_a_message(
     queue, receiver, make_trigger
 ):

@@ -1,0 +1,82 @@
+"""Every address below /api/."""
+
+from functools import cache
+from typing import Any, NoReturn
+
+from django.urls import (
+    Resolver404,
+    URLPattern,
+    URLResolver,
+    include,
+    path,
+    re_path,
+    resolve,
+)
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.exceptions import NotFound
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.views import APIView
+
+from alerting.api import AlertRuleViewSet, AlertViewSet
+from incidents.api import IncidentViewSet
+from monitors.api import MonitorViewSet
+from outbox.api import MessageViewSet, TriggerViewSet
+from subscriptions.api import SubscriberViewSet
+
+router = SimpleRouter()
+router.register("monitors", MonitorViewSet, "monitor")
+router.register("alert-rules", AlertRuleViewSet, "alert-rule")
+router.register("triggers", TriggerViewSet, "trigger")
+router.register("alerts", AlertViewSet, "alert")
+router.register("incidents", IncidentViewSet, "incident")
+router.register("messages", MessageViewSet, "message")
+router.register("subscribers", SubscriberViewSet, "subscriber")
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document, made once: anyone may ask for it, and it costs much."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+class Schema(SpectacularAPIView):
+    renderer_classes = [OpenApiJsonRenderer2, OpenApiYamlRenderer2]
+
+    def _get_schema_response(self, request: Request) -> Response:
+        return Response(document())
+
+
+class Docs(SpectacularSwaggerSplitView):
+    url_name = "api-schema"
+
+
+class Nowhere(APIView):
+    """Whatever else is asked for under /api/ is a problem, too, not a page."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
+        detail = "There is nothing at this address; see /api/docs/."
+        try:
+            if resolve(f"{request.path_info}/").func.__name__ != Nowhere.__name__:
+                detail = (
+                    "There is nothing at this address: it lacks the slash at its end."
+                )
+        except Resolver404:
+            pass
+        raise NotFound(detail)
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(router.urls)),
+    path("schema/", Schema.as_view(), name="api-schema"),
+    path("docs/", Docs.as_view(), name="api-docs"),
+    re_path("", Nowhere.as_view()),
+]

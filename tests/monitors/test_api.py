@@ -1,0 +1,266 @@
+import pytest
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from alerting.models import Alert
+from incidents.models import Incident
+from monitors.models import CheckResult, Monitor, MonitorState
+
+SHOP = {
+    "tag": "shop",
+    "name": "Shop",
+    "kind": "http",
+    "config": {"url": "http://127.0.0.1:9000/"},
+    "interval": 5,
+}
+
+
+def test_monitor_is_created_with_its_defaults_spelled_out(api):
+    answer = api.post("/api/v1/monitors/", SHOP)
+
+    assert answer.status_code == 201
+    created_at = answer.json()["created_at"]
+    assert answer.json() == {
+        "tag": "shop",
+        "name": "Shop",
+        "kind": "http",
+        "config": {
+            "url": "http://127.0.0.1:9000/",
+            "method": "GET",
+            "timeout": 10.0,
+            "expected_status_codes": ["200-299"],
+        },
+        "interval": 5,
+        "is_active": True,
+        "status": "no_data",
+        "checked_at": None,
+        "latency_ms": None,
+        "error": "",
+        "created_at": created_at,
+    }
+    assert MonitorState.objects.get().due_at is not None
+    assert api.get("/api/v1/monitors/shop/").json() == answer.json()
+
+
+def test_paused_monitor_can_be_created(api):
+    answer = api.post("/api/v1/monitors/", {**SHOP, "is_active": False})
+
+    assert answer.json()["is_active"] is False
+    assert MonitorState.objects.get().due_at is None
+
+
+@pytest.mark.parametrize(
+    ("change", "errors"),
+    [
+        (
+            {"config": {"url": "ftp://x/"}},
+            {
+                "config": {
+                    "url": ["Give an address that begins with http:// or https://."]
+                }
+            },
+        ),
+        (
+            {"config": {"method": "EAT", "colour": "red"}},
+            {
+                "config": {
+                    "colour": [
+                        "There is no such field; there are url, method, timeout, "
+                        "expected_status_codes."
+                    ],
+                    "url": ["This field is required."],
+                }
+            },
+        ),
+        (
+            {"config": []},
+            {"config": ['Expected a dictionary of items but got type "list".']},
+        ),
+        (
+            {"kind": "carrier-pigeon"},
+            {"kind": ['"carrier-pigeon" is not a valid choice.']},
+        ),
+        (
+            {"interval": 4},
+            {"interval": ["Ensure this value is greater than or equal to 5."]},
+        ),
+        (
+            {"tag": "Not A Tag"},
+            {
+                "tag": [
+                    "Use lower-case letters, digits and hyphens, such as checkout-api."
+                ]
+            },
+        ),
+        ({"name": "\x00"}, {"name": ["Null characters are not allowed."]}),
+        (
+            {"status": "up"},
+            {"status": ["This field is read-only. It follows from the checks."]},
+        ),
+    ],
+)
+def test_unfit_monitor_is_refused_by_field(api, change, errors):
+    answer = api.post("/api/v1/monitors/", {**SHOP, **change})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == errors
+    assert not Monitor.objects.exists()
+
+
+def test_unknown_field_is_refused_by_name(api):
+    answer = api.post("/api/v1/monitors/", {**SHOP, "intervall": 5})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {
+        "intervall": [
+            "There is no such field; there are tag, name, kind, config, interval, "
+            "is_active."
+        ]
+    }
+
+
+def test_taken_tag_is_refused(api, make_monitor):
+    make_monitor("shop")
+    make_monitor("bank")
+
+    for answer in (
+        api.post("/api/v1/monitors/", SHOP),
+        api.patch("/api/v1/monitors/bank/", {"tag": "shop"}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["errors"] == {
+            "tag": ["There is already a monitor with this tag."]
+        }
+
+
+def test_tag_taken_a_moment_ago_is_refused_alike(api, monkeypatch):
+    def save(monitor, *args, **kwargs):
+        raise IntegrityError
+
+    monkeypatch.setattr(Monitor, "save", save)
+
+    answer = api.post("/api/v1/monitors/", SHOP)
+
+    assert answer.json()["errors"] == {
+        "tag": ["There is already a monitor with this tag."]
+    }
+
+
+def test_tag_of_a_retired_monitor_is_free_again(api, make_monitor):
+    make_monitor("shop")
+
+    assert api.delete("/api/v1/monitors/shop/").status_code == 204
+    assert api.get("/api/v1/monitors/shop/").status_code == 404
+    assert api.delete("/api/v1/monitors/shop/").status_code == 404
+    assert api.post("/api/v1/monitors/", SHOP).status_code == 201
+    assert Monitor.objects.count() == 2
+
+
+def test_editing_the_config_counts_anew(api, make_monitor):
+    before = make_monitor("shop").counts_from
+
+    answer = api.patch("/api/v1/monitors/shop/", {"config": {"url": "http://[::1]/"}})
+
+    assert answer.status_code == 200
+    assert answer.json()["config"]["url"] == "http://[::1]/"
+    assert Monitor.objects.get().counts_from > before
+
+
+def test_patch_of_is_active_pauses_and_resumes(api, make_monitor, make_rule, triggered):
+    monitor = make_monitor("shop")
+    alert = triggered(make_rule(monitor), monitor)
+
+    paused = api.patch("/api/v1/monitors/shop/", {"is_active": False, "name": "Shed"})
+
+    assert (paused.json()["is_active"], paused.json()["name"]) == (False, "Shed")
+    alert.refresh_from_db()
+    assert alert.state == Alert.State.RESOLVED
+    assert MonitorState.objects.get().due_at is None
+    resumed = api.patch("/api/v1/monitors/shop/", {"is_active": True})
+    assert resumed.json()["is_active"] is True
+    assert MonitorState.objects.get().due_at is not None
+
+
+def test_status_shows_what_lies_over_the_checks(api, make_monitor):
+    monitor = make_monitor("shop")
+    MonitorState.objects.update(status="up")
+    now = timezone.now()
+    assert api.get("/api/v1/monitors/shop/").json()["status"] == "up"
+
+    incident = Incident.open(
+        title="Slow",
+        summary="Slow.",
+        started_at=now,
+        at=now,
+        source="API",
+        impacts={monitor: "DEGRADED"},
+    )
+
+    assert api.get("/api/v1/monitors/shop/").json()["status"] == "degraded"
+    incident.update(state="RESOLVED", body="Fast.", at=timezone.now())
+    assert api.get("/api/v1/monitors/shop/").json()["status"] == "up"
+
+
+def test_status_that_nothing_speaks_for_is_no_data(api, make_monitor):
+    make_monitor("shop")
+    MonitorState.objects.update(status="up", fresh_until=timezone.now())
+
+    assert api.get("/api/v1/monitors/shop/").json()["status"] == "no_data"
+
+
+def test_list_needs_the_same_queries_for_any_number(api, make_monitor):
+    make_monitor("shop")
+    api.get("/api/v1/monitors/")
+    with CaptureQueriesContext(
+        connection,
+    ) as one:
+        api.get("/api/v1/monitors/")
+    for n in range(29):
+        make_monitor(f"shop-{n}")
+
+    with CaptureQueriesContext(connection) as thirty:
+        answer = api.get("/api/v1/monitors/")
+
+    assert len(answer.json()["results"]) == 30
+    assert len(thirty) == len(one) == 3
+
+
+def test_list_is_filtered(api, make_monitor):
+    make_monitor("shop")
+    make_monitor("bank", is_active=False)
+
+    def tags(query):
+        found = api.get(f"/api/v1/monitors/?{query}").json()["results"]
+        return [monitor["tag"] for monitor in found]
+
+    assert tags("") == ["bank", "shop"]
+    assert tags("is_active=true") == ["shop"]
+    assert tags("is_active=false&kind=http") == ["bank"]
+    assert api.get("/api/v1/monitors/?is_active=maybe").status_code == 400
+
+
+def test_check_answers_with_the_outcome_and_leaves_no_trace(api, make_monitor, shop):
+    make_monitor("shop", shop.url)
+
+    up = api.post("/api/v1/monitors/shop/check/")
+    shop.break_down()
+    down = api.post("/api/v1/monitors/shop/check/")
+
+    assert up.status_code == 200
+    assert up.json()["status"] == "up"
+    assert up.json()["latency_ms"] == up.json()["phases"]["total"] > 0
+    assert down.json()["status"] == "down"
+    assert down.json()["error"] == "The answer was 500, expected 200-299"
+    assert not CheckResult.objects.exists()
+    assert MonitorState.objects.get().checked_at is None
+
+
+def test_check_of_a_config_that_no_longer_fits_says_so(api, make_monitor):
+    make_monitor("shop")
+    Monitor.objects.update(config={"url": "nowhere"})
+
+    answer = api.post("/api/v1/monitors/shop/check/")
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]["config"]) == ["url"]

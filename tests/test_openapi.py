@@ -1,0 +1,118 @@
+"""The API keeps to its own OpenAPI document, whatever it is sent."""
+
+from io import StringIO
+
+import hypothesis
+import pytest
+import schemathesis
+from django.conf import settings
+from django.core.management import call_command
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from django.utils import timezone
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from access.models import ApiKey
+from alerting import rules
+from alerting.models import Alert
+from config.api_urls import document
+from incidents.models import Incident
+from outbox.models import Message
+from subscriptions.models import Subscriber
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    ignored_auth,
+]
+schema = schemathesis.openapi.from_wsgi("/api/schema/", get_wsgi_application())
+
+
+@pytest.fixture
+def one_connection(db):
+    """Keep the end of a request from closing the test's transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def world(one_connection, make_monitor, make_rule, make_trigger, shop):
+    """One of everything, and the path parameters that lead to each."""
+    monitor = make_monitor("shop", shop.url)
+    trigger = make_trigger(url=shop.url)
+    rule = make_rule(monitor, triggers=[trigger])
+    now = timezone.now()
+    result = rules.Result(id=1, at=now, status="down")
+    alert = Alert.trigger(rule, monitor, rules.Change("TRIGGERED", result, now, ""))
+    incident = Incident.open(
+        title="Slow",
+        summary="It is slow.",
+        started_at=now,
+        at=now,
+        source="API",
+        impacts={monitor: "DOWN"},
+    )
+    return {
+        "monitors": {"tag": monitor.tag},
+        "alert-rules": {"id": rule.pk},
+        "triggers": {"id": trigger.pk},
+        "alerts": {"id": alert.pk},
+        "incidents": {"id": incident.pk},
+        "messages": {"id": Message.objects.get().pk},
+        "subscribers": {"id": Subscriber.add("ana@example.org", at=now).pk},
+    }
+
+
+@pytest.fixture
+def key(db):
+    return ApiKey(name="tests").issue()
+
+
+def test_document_is_made_without_a_warning():
+    out, err = StringIO(), StringIO()
+
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=out, stderr=err)
+
+    assert err.getvalue() == ""
+    assert "operationId: incidents_updates_create" in out.getvalue()
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=6,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+def test_api_keeps_to_its_document(case, world, key):
+    area = case.operation.path.split("/")[3]
+    if case.path_parameters:
+        case.path_parameters = world[area]
+
+    body = case.meta.components.get(ParameterLocation.BODY)
+    is_unfit = body is not None and body.mode.is_negative
+    checks = [*CHECKS, negative_data_rejection] if is_unfit else CHECKS
+    case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, checks=checks)
+
+
+def test_page_of_the_docs_has_every_address():
+    page = (settings.BASE_DIR / "docs" / "api.md").read_text()
+
+    assert [path for path in document()["paths"] if path not in page] == []

@@ -139,6 +139,7 @@ CACHES = {
     else {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
         "LOCATION": TOCSIN_HOME / "cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
     }
 }
 

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -26,6 +27,15 @@ class MonitorForm(KindForm):
         model = Monitor
         fields = ["name", "tag", "kind", "interval", "is_active"]
         labels = {"is_active": "Active"}
+
+    def clean_tag(self) -> str:
+        # The constraint looks at a field that is not in the form, so that
+        # Django's own validation passes over it.
+        tag: str = self.cleaned_data["tag"]
+        others = Monitor.objects.current().exclude(pk=self.instance.pk)
+        if others.filter(tag=tag).exists():
+            raise ValidationError("There is already a monitor with this tag.")
+        return tag
 
 
 @admin.register(Monitor)

@@ -136,7 +136,7 @@ class Monitor(models.Model):
         ):
             return False
         self.is_active = False
-        self._stop(at)
+        self._stop(at, "paused")
         monitor_paused.send(sender=Monitor, monitor=self, at=at)
         return True
 
@@ -161,11 +161,11 @@ class Monitor(models.Model):
         ):
             return False
         self.retired_at, self.is_active = at, False
-        self._stop(at)
+        self._stop(at, "retired")
         monitor_retired.send(sender=Monitor, monitor=self, at=at)
         return True
 
-    def _stop(self, at: datetime) -> None:
+    def _stop(self, at: datetime, cause: str) -> None:
         MonitorState.objects.filter(monitor=self).update(
             due_at=None,
             claim=None,
@@ -174,7 +174,7 @@ class Monitor(models.Model):
             status=Status.NO_DATA,
             since=at,
         )
-        StatusPeriod.change(self.pk, Status.NO_DATA, at=at, cause="paused")
+        StatusPeriod.change(self.pk, Status.NO_DATA, at=at, cause=cause)
 
     # Queries and properties
 

@@ -1,10 +1,186 @@
+"""Mails to subscribers, made when they are delivered."""
+
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import nh3
+from django.conf import settings
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from incidents.models import IncidentUpdate, State
+from incidents.words import duration
 from outbox.channels import Content
 from outbox.models import Message
+from outbox.rendering import Withdrawn
+from statuspages.models import StatusPage
+from statuspages.stories import Story, lead
+
+from .models import FanOut, Subscriber
+
+# Mail programs know no style sheets worth the name: each element carries its own.
+_FONT: Final = "-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
+_TEXT: Final = f"font:16px/25px {_FONT};color:#414b53"
+_CELL: Final = f"padding:6px 12px 6px 0;border-top:1px solid #dfe3e4;font:14px/21px {_FONT};text-align:left;vertical-align:top"
+_STYLES: Final = {
+    **{f"h{n}": f"margin:16px 0 8px;font:bold 16px/22px {_FONT}" for n in range(1, 7)},
+    **{"p": "margin:0 0 12px", "a": "color:#10161a", "table": "margin:0 0 12px"},
+    **{"th": f"{_CELL};color:#5c6770", "td": f"{_CELL};color:#414b53"},
+    "pre": "margin:0 0 12px;white-space:pre-wrap;font:13px/19px monospace",
+    "blockquote": "margin:0 0 12px;padding-left:12px;border-left:3px solid #c3cacd",
+}
+_CLASSES: Final = {"a": "ink", "th": "hair ink3", "td": "hair ink2"} | {
+    f"h{n}": "ink" for n in range(1, 7)
+}
+_MOST_BEFORE: Final = 5
+# Nobody reads what answers by itself; bounces are welcome.
+_AUTOMATIC: Final = {
+    "Auto-Submitted": "auto-generated",
+    "X-Auto-Response-Suppress": "OOF, AutoReply",
+}
 
 
 def confirmation(message: Message) -> Content:
-    raise NotImplementedError
+    subscriber = _subscriber(message)
+    if subscriber.state == Subscriber.State.CONFIRMED:
+        raise Withdrawn("The address has been confirmed already.")
+    if subscriber.state == Subscriber.State.UNSUBSCRIBED:
+        raise Withdrawn("The subscriber has unsubscribed.")
+    page = StatusPage.default()
+    context = {
+        "page": page,
+        "subscriber": subscriber,
+        "site": settings.TOCSIN_URL,
+        "days": Subscriber.FORGET_AFTER.days,
+    }
+    return _content("confirmation", page, context, dict(_AUTOMATIC))
 
 
 def incident(message: Message) -> Content:
-    raise NotImplementedError
+    subscriber = _subscriber(message)
+    if subscriber.state != Subscriber.State.CONFIRMED:
+        raise Withdrawn("The subscriber has unsubscribed.")
+    update = (
+        IncidentUpdate.objects.select_related("incident")
+        .prefetch_related("incident__updates", "incident__impacts__monitor")
+        .filter(pk=message.values["update"])
+        .first()
+    )
+    if update is None or update.incident.deleted_at or not update.incident.published_at:
+        raise Withdrawn("The incident was deleted.")
+    page = StatusPage.default()
+    headers = {
+        **_AUTOMATIC,
+        "Precedence": "list",
+        "List-Id": f"<incidents.{_host()}>",
+        "List-Unsubscribe": f"<{subscriber.unsubscribe_url}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        # All mails of an incident answer one that was never sent: a thread.
+        "In-Reply-To": _thread(update),
+        "References": _thread(update),
+    }
+    context = _told(page, update, message.values["event"])
+    return _content("incident", page, {**context, "subscriber": subscriber}, headers)
+
+
+def _subscriber(message: Message) -> Subscriber:
+    found = Subscriber.objects.filter(pk=message.values["subscriber"]).first()
+    if found is None:
+        raise Withdrawn("The subscriber is gone.")
+    return found
+
+
+def _told(page: StatusPage, update: IncidentUpdate, event: str) -> dict[str, Any]:
+    """Gather what the mail of an update says: what was known by then, no more."""
+    incident = update.incident
+    names = {s.monitor_id: s.label for s in page.shown.all() if s.label}
+    # The mail of an earlier update does not claim what a later one has changed.
+    story = Story(incident, update.at.astimezone(page.zone), names)
+    begun = [a for a in story.affected if a.started_at <= update.at]
+    is_over = update.state == State.RESOLVED
+    lasting = max(update.at - incident.started_at, timedelta(0))
+    affected = [
+        a for a in begun if is_over or a.ended_at is None or a.ended_at > update.at
+    ]
+    steps = list(State)
+    before = [u for u in story.updates if (u.at, u.pk) < (update.at, update.pk)]
+    return {
+        "page": page,
+        "site": settings.TOCSIN_URL,
+        "incident": incident,
+        "update": update,
+        "html": styled(update.html),
+        "event": event,
+        "kicker": _kicker(update, event),
+        "look": _look(story, affected, is_over),
+        "affected": affected,
+        "is_over": is_over,
+        "duration": duration(lasting),
+        "step": steps.index(State(update.state)) + 1,
+        "steps": range(1, len(steps) + 1),
+        "now": update.at.astimezone(page.zone),
+        "before": [(u, lead(u)) for u in before[:_MOST_BEFORE]],
+        "more_before": max(0, len(before) - _MOST_BEFORE),
+    }
+
+
+def _kicker(update: IncidentUpdate, event: str) -> str:
+    if event == FanOut.Event.RESOLVED:
+        return "Resolved"
+    if event == FanOut.Event.REOPENED:
+        return "Reopened"
+    if event == FanOut.Event.PUBLISHED:
+        return "New incident"
+    return f"Update: {update.get_state_display().lower()}"
+
+
+def _look(story: Story, affected: list[Any], is_over: bool) -> str:
+    if is_over:
+        return "up"
+    looks = {a.look for a in affected}
+    if looks:
+        return "down" if "down" in looks else "degraded"
+    critical = story.incident.severity == story.incident.Severity.CRITICAL
+    return "down" if critical else "degraded"
+
+
+def styled(html: str) -> str:
+    """Give every element of sanitised HTML the style that mail programs need."""
+    names = set(_STYLES) | set(_CLASSES)
+    return nh3.clean(
+        html,
+        link_rel=None,
+        attributes={"a": {"href", "title"}},
+        set_tag_attribute_values={
+            name: {
+                **({"style": _STYLES[name]} if name in _STYLES else {}),
+                **({"class": _CLASSES[name]} if name in _CLASSES else {}),
+            }
+            for name in names
+        },
+    )
+
+
+def _content(
+    name: str, page: StatusPage, context: dict[str, Any], headers: dict[str, str]
+) -> Content:
+    with timezone.override(page.zone):
+        subject, text, html = (
+            render_to_string(f"subscriptions/{name}{ending}", context)
+            for ending in ("_subject.txt", ".txt", ".html")
+        )
+    return Content(
+        subject=" ".join(subject.split()),
+        text=f"{text.strip()}\n",
+        html=html,
+        headers=headers,
+    )
+
+
+def _thread(update: IncidentUpdate) -> str:
+    return f"<incident-{update.incident_id}@{_host()}>"
+
+
+def _host() -> str:
+    return urlsplit(settings.TOCSIN_URL).hostname or "localhost"

@@ -24,3 +24,6 @@ STORAGES["staticfiles"] = {
     "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# WhiteNoise warns of a directory that is not there.
+STATIC_ROOT = HOME / "static"
+STATIC_ROOT.mkdir()

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.status, name="status"),
+    path("incidents/<int:pk>/", views.incident, name="incident"),
+    path("history/", views.history, name="history"),
+    path("history/<str:month>/", views.history, name="history_month"),
+]

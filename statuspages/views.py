@@ -1,0 +1,163 @@
+import gzip
+import hashlib
+import logging
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.views.decorators.http import require_safe
+
+from incidents.models import Incident
+from incidents.words import duration
+from monitors import recording
+from monitors.history import midnights
+
+from . import snapshot
+from .models import Snapshot, StatusPage
+from .stories import Story, by_day, on_page
+
+logger = logging.getLogger(__name__)
+
+# A snapshot older than this means that no worker builds any.
+STALE_AFTER: Final = timedelta(minutes=2)
+# Visitors ask again each time, and mostly hear "not modified"; what stands
+# between may keep a page for seconds.
+CACHE_CONTROL: Final = "public, max-age=0, s-maxage=5"
+
+
+@require_safe
+def status(request: HttpRequest) -> HttpResponseBase:
+    """Serve the snapshot of the default page: one read a visit."""
+    found = Snapshot.objects.filter(page__is_default=True).first()
+    at = timezone.now()
+    if found is None or found.built_at is None or found.built_at < at - STALE_AFTER:
+        found = _build_here(found, at)
+    return _answer(request, bytes(found.body), found.etag)
+
+
+def _build_here(found: Snapshot | None, at: datetime) -> Snapshot:
+    """Build at the visit what no worker has built, and claim nothing unseen."""
+    try:
+        if found:
+            # If nobody builds pages, nobody may be checking either.
+            recording.expire(at=at)
+        return snapshot.build(found.page if found else StatusPage.default())
+    except Exception:
+        if found is None or not found.body:
+            raise
+        # An old page with its time on it is better than none.
+        logger.exception("The page could not be built at a visit")
+        return found
+
+
+@require_safe
+def incident(request: HttpRequest, pk: int) -> HttpResponseBase:
+    page = StatusPage.default()
+    now = timezone.now().astimezone(page.zone)
+    found = on_page(page).filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    [story] = _stories(page, [found], now)
+    reports = [update.at for update in story.updates]
+    noticed = min(reports, default=found.started_at) - found.started_at
+    is_automatic = found.source == Incident.Source.ALERT
+    return _page(
+        request,
+        page,
+        "statuspages/incident.html",
+        {
+            "incident": found,
+            "story": story,
+            "look": story.look,
+            "length": duration(story.lasting),
+            "noticed_after": duration(noticed) if is_automatic else "",
+            "now": now,
+        },
+    )
+
+
+@require_safe
+def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
+    """Tell of every incident that began in a month of the page's zone."""
+    page = StatusPage.default()
+    now = timezone.now().astimezone(page.zone)
+    first = _first_of(month) if month else now.date().replace(day=1)
+    if first is None or first > now.date():
+        raise Http404
+    following = (first + timedelta(days=31)).replace(day=1)
+    begin, end = (midnights(day, 1, page.zone)[0] for day in (first, following))
+    told = on_page(page)
+    stories = _stories(
+        page, told.filter(started_at__gte=begin, started_at__lt=end), now
+    )
+    older = told.filter(started_at__lt=begin).order_by("-started_at")
+    newest_older = older.values_list("started_at", flat=True).first()
+    return _page(
+        request,
+        page,
+        "statuspages/history.html",
+        {
+            "month": first,
+            "days": by_day(stories),
+            "total": len(stories),
+            # Months without any incident are skipped on the way back.
+            "earlier": newest_older and newest_older.astimezone(page.zone),
+            "later": following if following <= now.date() else None,
+            "here": "history",
+            "now": now,
+        },
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    context = {"page": StatusPage.objects.filter(is_default=True).first()}
+    return HttpResponse(render_to_string("404.html", context), status=404)
+
+
+def _first_of(month: str) -> date | None:
+    try:
+        return datetime.strptime(month, "%Y-%m").date()
+    except ValueError:
+        return None
+
+
+def _stories(page: StatusPage, incidents: Any, now: datetime) -> list[Story]:
+    places = list(page.shown.all())
+    names = {place.monitor_id: place.label for place in places if place.label}
+    shown = None if page.shows_all else frozenset(p.monitor_id for p in places)
+    return [Story(incident, now, names, shown) for incident in incidents]
+
+
+def _page(
+    request: HttpRequest, page: StatusPage, template: str, context: dict[str, Any]
+) -> HttpResponseBase:
+    """Render without the request: no byte depends on who is asking."""
+    with timezone.override(page.zone):
+        body = render_to_string(template, {"page": page, **context}).encode()
+    return _answer(request, body, hashlib.sha256(body).hexdigest()[:40])
+
+
+def _answer(request: HttpRequest, body: bytes, etag: str) -> HttpResponseBase:
+    # Weak, since the same page may be sent compressed.
+    tag = f'W/"{etag}"'
+    response: HttpResponseBase | None = get_conditional_response(request, etag=tag)
+    if response is None:
+        accepted = request.headers.get("Accept-Encoding", "")
+        if "gzip" in accepted and "gzip;q=0" not in accepted.replace(" ", ""):
+            response = HttpResponse(_compressed(etag, body))
+            response.headers["Content-Encoding"] = "gzip"
+        else:
+            response = HttpResponse(body)
+    response.headers["ETag"] = tag
+    response.headers["Cache-Control"] = CACHE_CONTROL
+    patch_vary_headers(response, ["Accept-Encoding"])
+    return response
+
+
+@lru_cache(maxsize=8)
+def _compressed(etag: str, body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=6, mtime=0)

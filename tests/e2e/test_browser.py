@@ -1,0 +1,221 @@
+"""What a visitor does, in a real browser against the real server."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from incidents.models import Incident, State
+from statuspages import snapshot
+from subscriptions.models import Subscriber
+
+CHROMIUM = Path("/usr/bin/chromium")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}, install chromium"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
+    with pytest.MonkeyPatch.context() as patch, api.sync_playwright() as playwright:
+        # Playwright keeps an event loop in this thread, which Django takes for
+        # asynchronous code.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=OPTIONS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, live_server, settings):
+    """Open a tab on the site; at the end, nothing may have gone wrong in it."""
+    settings.TOCSIN_URL = live_server.url
+    cache.clear()
+    contexts, troubles = [], []
+
+    def note(trouble):
+        # A refused form is an answer like any other, but noted by the browser.
+        if "status of 400" not in trouble:
+            troubles.append(trouble)
+
+    def note_foreign(url):
+        if not url.startswith((live_server.url, "data:")):
+            troubles.append(url)
+
+    def visit(path, *, width=1280, **more):
+        context = chromium.new_context(
+            base_url=live_server.url, viewport={"width": width, "height": 800}, **more
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(10_000)
+        tab.on("console", lambda said: note(said.text))
+        tab.on("pageerror", lambda error: note(str(error)))
+        tab.on("request", lambda request: note_foreign(request.url))
+        tab.goto(path)
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def outage(clockwork, make_monitor):
+    """An open incident on a page with long words."""
+    monitors = [
+        make_monitor("shop", name="Web Shop"),
+        make_monitor("long", name="Donaudampfschifffahrtsgesellschaftskapitänsamt"),
+    ]
+    now = timezone.now()
+    return Incident.open(
+        title="Some orders fail at checkout",
+        summary="| Setting | Value |\n| :-- | :-- |\n| Host | "
+        + "very-long-host-name-" * 6
+        + " |\n\n`"
+        + "unbroken" * 20
+        + "`",
+        started_at=now,
+        at=now,
+        source="DASHBOARD",
+        impacts=dict.fromkeys(monitors, "DOWN"),
+    )
+
+
+def links(text):
+    return re.findall(r"http://\S+", text)
+
+
+def test_visitor_subscribes_hears_of_an_incident_and_leaves(
+    clockwork, mailbox, make_monitor, visit
+):
+    shop = make_monitor("shop", name="Web Shop")
+    clockwork.settle()
+
+    # Subscribe on the status page.
+    tab = visit("/")
+    tab.get_by_label("E-mail address").fill("reader@example.org")
+    tab.locator("form").get_by_role("button", name="Subscribe").click()
+    tab.get_by_role("heading", name="Look into your inbox").wait_for()
+
+    # Confirm from the mail: one press.
+    clockwork.settle()
+    asked = mailbox.mails.pop()
+    assert asked.to == ["reader@example.org"]
+    tab.goto(next(link for link in links(asked.text) if "confirm" in link))
+    tab.get_by_role("button", name="Confirm my subscription").click()
+    tab.get_by_role("heading", name="You are subscribed").wait_for()
+
+    # Something happens: a mail comes, and leads to the incident.
+    now = timezone.now()
+    Incident.open(
+        title="Some orders fail",
+        summary="We are **looking**.",
+        started_at=now,
+        at=now,
+        source="DASHBOARD",
+        impacts={shop: "DOWN"},
+    )
+    clockwork.settle()
+    news = mailbox.mails.pop()
+    assert news.subject == "Investigating: Some orders fail"
+    tab.goto(next(link for link in links(news.text) if "/incidents/" in link))
+    tab.get_by_role("heading", name="Some orders fail").wait_for()
+    assert tab.locator("strong", has_text="looking").is_visible()
+
+    # The page says it in words, and leads there as well.
+    tab.goto("/")
+    tab.get_by_role("heading", name="Web Shop is down", level=1).wait_for()
+    tab.get_by_role("link", name="Some orders fail", exact=True).click()
+    tab.get_by_role("heading", name="Impact").wait_for()
+
+    # Leave: one press, and nothing more comes.
+    tab.goto(next(link for link in links(news.text) if "unsubscribe" in link))
+    tab.get_by_role("button", name="Unsubscribe").click()
+    tab.get_by_role("heading", name="You are unsubscribed").wait_for()
+    Incident.objects.get().update(state=State.RESOLVED, body="Over.", at=timezone.now())
+    clockwork.settle()
+    assert mailbox.mails == []
+    assert Subscriber.objects.get().state == Subscriber.State.UNSUBSCRIBED
+
+    # And back again.
+    tab.get_by_role("button", name="Subscribe again").click()
+    tab.get_by_role("heading", name="You are subscribed").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_scrolls_sideways_on_a_phone(scheme, outage, visit):
+    reader = Subscriber.add("reader@example.org", at=timezone.now())
+    snapshot.build_due()
+    tab = visit("/", width=320, color_scheme=scheme)
+
+    for path in (
+        "/",
+        outage.path,
+        "/history/",
+        "/subscribe/",
+        f"/subscribe/confirm/{reader.token}/",
+        f"/unsubscribe/{reader.token}/",
+    ):
+        tab.goto(path)
+        widest = tab.evaluate("document.documentElement.scrollWidth")
+        assert (path, widest) == (path, 320)
+
+
+def test_pages_work_without_javascript(outage, visit):
+    snapshot.build_due()
+
+    tab = visit("/", java_script_enabled=False)
+    assert tab.get_by_role("heading", level=1).inner_text() == "All services are down"
+    tab.get_by_label("E-mail address").fill("reader@example.org")
+    tab.locator("form").get_by_role("button", name="Subscribe").click()
+    tab.get_by_role("heading", name="Look into your inbox").wait_for()
+    assert Subscriber.objects.get().email == "reader@example.org"
+
+
+def test_keyboard_reaches_the_content_first(outage, visit):
+    snapshot.build_due()
+    tab = visit("/")
+
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to content"
+
+    tab.keyboard.press("Enter")
+    assert tab.url.endswith("#main")
+
+
+def test_mistyped_address_is_explained_and_kept(outage, visit):
+    tab = visit("/subscribe/")
+    tab.get_by_label("E-mail address").fill("reader@example")
+    tab.get_by_role("button", name="Send me the confirmation").click()
+
+    tab.get_by_text("This is not a whole address").wait_for()
+    assert tab.get_by_label("E-mail address").input_value() == "reader@example"
+
+
+def test_screen_reader_hears_the_bars_as_a_table(outage, visit):
+    snapshot.build_due()
+    tab = visit("/")
+
+    table = tab.get_by_role("table", name=re.compile("Web Shop, last 90 days"))
+
+    assert "Down" in table.inner_text()

@@ -1,0 +1,277 @@
+import gzip
+from datetime import timedelta
+
+import pytest
+from django.http import Http404
+from django.test import RequestFactory
+from django.utils import timezone
+
+from alerting.models import Alert
+from incidents.models import Incident
+from monitors.models import MonitorState
+from statuspages import snapshot, views
+from statuspages.models import ShownMonitor, Snapshot
+
+
+def age(length):
+    Snapshot.objects.update(built_at=timezone.now() - length)
+
+
+def test_page_costs_one_read(client, page, django_assert_num_queries):
+    built = snapshot.build(page)
+
+    with django_assert_num_queries(1):
+        response = client.get("/")
+
+    assert response.content == bytes(built.body)
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "public, max-age=0, s-maxage=5"
+    assert "Cookie" not in response.headers["Vary"]
+    assert not response.cookies
+
+
+def test_page_is_not_sent_again_to_who_has_it(client, page):
+    snapshot.build(page)
+    etag = client.get("/").headers["ETag"]
+
+    response = client.get("/", headers={"If-None-Match": etag})
+
+    assert (response.status_code, response.content) == (304, b"")
+    assert response.headers["ETag"] == etag
+    assert "Cache-Control" in response.headers
+
+
+def test_page_is_sent_compressed_to_who_takes_it(client, page):
+    built = snapshot.build(page)
+
+    response = client.get("/", headers={"Accept-Encoding": "br, gzip"})
+
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(response.content) == bytes(built.body)
+
+
+def test_page_is_sent_plain_to_who_refuses_gzip(client, page):
+    snapshot.build(page)
+
+    response = client.get("/", headers={"Accept-Encoding": "gzip;q=0"})
+
+    assert "Content-Encoding" not in response.headers
+
+
+def test_page_answers_safe_methods_only(client, page):
+    snapshot.build(page)
+
+    assert client.head("/").status_code == 200
+    assert client.post("/").status_code == 405
+
+
+def test_first_visit_builds_the_page(client, db):
+    response = client.get("/")
+
+    assert b"Nothing is watched yet" in response.content
+    assert Snapshot.objects.get().built_at
+
+
+def test_visit_builds_anew_when_no_worker_does(client, page, make_monitor, stand):
+    monitor = make_monitor("web", name="Website")
+    stand(monitor, "up")
+    snapshot.build(page)
+    long_ago = timezone.now() - timedelta(minutes=5)
+    MonitorState.objects.update(fresh_until=long_ago)
+    age(timedelta(minutes=3))
+
+    response = client.get("/")
+
+    # Nobody has looked since: not green.
+    assert b"We cannot see Website" in response.content
+    assert Snapshot.objects.get().built_at > timezone.now() - timedelta(minutes=1)
+
+
+def test_visit_leaves_a_recent_page_to_the_workers(client, page):
+    snapshot.build(page)
+    age(timedelta(minutes=1))
+    before = Snapshot.objects.get().built_at
+
+    client.get("/")
+
+    assert Snapshot.objects.get().built_at == before
+
+
+def test_old_page_is_served_when_none_can_be_built(client, page, monkeypatch, caplog):
+    body = bytes(snapshot.build(page).body)
+    age(timedelta(minutes=3))
+
+    def broken(page, *, at):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(snapshot, "render", broken)
+
+    assert client.get("/").content == body
+    assert "could not be built" in caplog.text
+
+
+def test_incident_shows_all_of_it(client, page, make_monitor, make_incident, resolve):
+    incident = make_incident(make_monitor("web", name="Website"), body="We **look**.")
+    incident.update(state="IDENTIFIED", body="A full disk.", at=timezone.now())
+    resolve(incident)
+
+    response = client.get(incident.path)
+
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert "<h1>Orders fail</h1>" in html
+    assert "Resolved after 30 minutes: " in html
+    for said in ("<strong>look</strong>", "A full disk.", "It is over.", "Website"):
+        assert said in html
+    assert "ETag" in response.headers
+
+
+def test_incident_of_an_alert_tells_when_it_was_noticed(
+    client, page, make_monitor, make_rule
+):
+    monitor, now = make_monitor("web"), timezone.now()
+    rule = make_rule(monitor)
+    alert = Alert.objects.create(
+        rule=rule,
+        monitor=monitor,
+        began_at=now - timedelta(minutes=5),
+        triggered_at=now - timedelta(minutes=3),
+        monitor_name="Web",
+        alert_for="STATUS",
+        alert_value="DOWN",
+        failure_threshold=3,
+        success_threshold=2,
+        severity="CRITICAL",
+        create_incident=True,
+        observed="down",
+    )
+    incident = Incident.open_for(alert, at=now)
+
+    html = client.get(incident.path).content.decode()
+
+    assert "Noticed after" in html
+    assert "2 minutes" in html
+    assert "Failure Threshold" in html
+
+
+def test_incident_that_is_deleted_is_not_found(client, page, make_incident):
+    incident = make_incident(title="Secret trouble")
+    incident.delete_by_hand(at=timezone.now())
+
+    response = client.get(incident.path)
+
+    assert response.status_code == 404
+    assert b"There is nothing at this address" in response.content
+    assert b"Secret" not in response.content
+
+
+def test_incident_that_is_not_published_is_not_found(client, page, make_incident):
+    incident = make_incident()
+    Incident.objects.update(published_at=None)
+
+    assert client.get(incident.path).status_code == 404
+
+
+def test_incident_of_a_hidden_monitor_is_not_found(
+    client, page, make_monitor, make_incident
+):
+    shown, hidden = make_monitor("shown"), make_monitor("hidden", name="Secret")
+    page.shows_all = False
+    page.save()
+    ShownMonitor.objects.create(page=page, monitor=shown)
+    alone = make_incident(hidden)
+    shared = make_incident(shown, hidden)
+
+    assert client.get(alone.path).status_code == 404
+    assert b"Secret" not in client.get(shared.path).content
+
+
+@pytest.mark.parametrize("number", [1, 30])
+def test_incident_needs_six_queries_for_any_number(
+    number, client, page, make_monitor, make_incident, django_assert_num_queries
+):
+    incident = make_incident(*(make_monitor(f"m{n}") for n in range(number)))
+    for _ in range(number):
+        incident.update(state="IDENTIFIED", body="News.", at=timezone.now())
+
+    with django_assert_num_queries(6):
+        client.get(incident.path)
+
+
+def test_incident_escapes_its_title(client, page, make_incident):
+    incident = make_incident(title="<img src=x onerror=alert(1)>")
+
+    html = client.get(incident.path).content.decode()
+
+    assert "<img" not in html
+
+
+def test_history_tells_a_month_by_day(client, page, make_incident, time_machine):
+    time_machine.move_to("2026-11-21T14:32:00Z")
+    make_incident(title="Lately")
+    make_incident(title="In October", back=60 * 24 * 30)
+
+    november = client.get("/history/").content.decode()
+    october = client.get("/history/2026-10/").content.decode()
+
+    assert "Lately" in november
+    assert "Saturday 21 November" in november
+    assert "In October" not in november
+    assert 'href="/history/2026-10/"' in november
+    assert "In October" in october
+    assert 'href="/history/2026-11/"' in october
+
+
+def test_history_skips_months_without_incidents(
+    client, page, make_incident, time_machine
+):
+    time_machine.move_to("2026-11-21T14:32:00Z")
+    make_incident(back=60 * 24 * 100)
+
+    html = client.get("/history/").content.decode()
+
+    assert "No incident began in November" in html
+    assert 'href="/history/2026-08/"' in html
+
+
+@pytest.mark.parametrize("month", ["2999-01", "2026-13", "x", "0000-01", "2026-1x"])
+def test_history_of_no_month_is_not_found(month, client, page):
+    assert client.get(f"/history/{month}/").status_code == 404
+
+
+@pytest.mark.parametrize("number", [1, 30])
+def test_history_needs_seven_queries_for_any_number(
+    number, client, page, make_monitor, make_incident, django_assert_num_queries
+):
+    monitor = make_monitor("web")
+    for n in range(number):
+        make_incident(monitor, title=f"Trouble {n}", back=1)
+
+    with django_assert_num_queries(7):
+        client.get("/history/")
+
+
+def test_unknown_address_gets_a_page_of_ours(client, page):
+    response = client.get("/nothing/here/")
+
+    assert response.status_code == 404
+    assert b"Example status" in response.content
+
+
+def test_unknown_address_is_answered_before_there_is_a_page(db):
+    response = views.not_found(RequestFactory().get("/x"), Http404())
+
+    assert response.status_code == 404
+
+
+def test_failing_page_says_so(client, page, monkeypatch):
+    def broken(page, *, at):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(snapshot, "render", broken)
+    client.raise_request_exception = False
+
+    response = client.get("/")
+
+    assert response.status_code == 500
+    assert b"This page could not be made" in response.content

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from incidents.models import Incident, IncidentUpdate
 from outbox.models import Message, cancel, message
+from statuspages.models import StatusPage
+from statuspages.stories import on_page
 
 
 def make_token() -> str:
@@ -165,7 +167,12 @@ class FanOut(models.Model):
 
     @classmethod
     def begin(cls, incident: Incident, update: IncidentUpdate, event: str) -> None:
-        """Note the news; the messages are made elsewhere, in steps."""
+        """Note the news; the messages are made elsewhere, in steps.
+
+        What the page does not show is not told by mail, either.
+        """
+        if not on_page(StatusPage.default()).filter(pk=incident.pk).exists():
+            return
         cls.objects.get_or_create(
             update=update, defaults={"incident": incident, "event": event}
         )

@@ -1,5 +1,8 @@
+import threading
+
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -67,6 +70,33 @@ def api(db):
 def clockwork(transactional_db):
     """The whole of Tocsin, moved by hand: `run_checks`, `deliver`, `settle`."""
     return Clockwork()
+
+
+def run_at_once(*functions):
+    """Run functions on threads of their own, started together; raise what they raise."""
+    barrier, errors = threading.Barrier(len(functions)), []
+
+    def run(function):
+        try:
+            barrier.wait(10)
+            function()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(f,)) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def at_once():
+    return run_at_once
 
 
 class Clockwork:

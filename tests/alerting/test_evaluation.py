@@ -1,8 +1,7 @@
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -36,32 +35,10 @@ def observe(db):
     return observe
 
 
-def at_once(*functions):
-    """Run functions on threads of their own, started together; raise what they raise."""
-    barrier, errors = threading.Barrier(len(functions)), []
-
-    def run(function):
-        try:
-            barrier.wait(10)
-            function()
-        except Exception as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=(f,)) for f in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    if errors:
-        raise errors[0]
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("attempt", range(3))
 def test_two_workers_leave_one_alert_one_incident_one_message_each(
-    attempt, make_monitor, make_rule, make_trigger, observe
+    attempt, make_monitor, make_rule, make_trigger, observe, at_once
 ):
     trigger = make_trigger("webhook", url="http://127.0.0.1:9/")
     monitors = [make_monitor(f"m{n}") for n in range(8)]
@@ -82,7 +59,7 @@ def test_two_workers_leave_one_alert_one_incident_one_message_each(
 
 @pytest.mark.django_db(transaction=True)
 def test_worker_that_comes_late_does_not_count_a_result_twice(
-    make_monitor, make_rule, observe
+    make_monitor, make_rule, observe, at_once
 ):
     monitor = make_monitor()
     rule = make_rule(monitor, failure_threshold=3)
@@ -100,7 +77,7 @@ def test_worker_that_comes_late_does_not_count_a_result_twice(
 
 @pytest.mark.django_db(transaction=True)
 def test_switching_off_at_the_moment_of_triggering_leaves_nothing_open(
-    make_monitor, make_rule, observe
+    make_monitor, make_rule, observe, at_once
 ):
     for n in range(6):
         monitor = make_monitor(f"m{n}")
@@ -121,7 +98,7 @@ def test_switching_off_at_the_moment_of_triggering_leaves_nothing_open(
 
 @pytest.mark.django_db(transaction=True)
 def test_pausing_at_the_moment_of_triggering_leaves_nothing_open(
-    make_monitor, make_rule, observe
+    make_monitor, make_rule, observe, at_once
 ):
     for n in range(6):
         monitor = make_monitor(f"m{n}")
@@ -139,7 +116,7 @@ def test_pausing_at_the_moment_of_triggering_leaves_nothing_open(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_announcers_open_one_incident(make_monitor, make_rule, observe):
+def test_two_announcers_open_one_incident(make_monitor, make_rule, observe, at_once):
     monitor = make_monitor()
     rule = make_rule(monitor, failure_threshold=1)
     result = observe(monitor, "down")

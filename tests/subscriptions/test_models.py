@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from incidents.models import Incident
 from outbox.models import Message
+from statuspages.models import StatusPage
 from subscriptions.models import FanOut, Subscriber
 from subscriptions.tasks import fan_out_due, forget
 
@@ -119,3 +120,38 @@ def test_address_never_confirmed_is_forgotten(db):
     forget.run()
 
     assert Subscriber.objects.get().email == "new@example.org"
+
+
+def test_what_the_page_hides_is_not_told_by_mail(reader, make_monitor):
+    page = StatusPage.default()
+    page.shows_all = False
+    page.save()
+    hidden, shown = make_monitor("hidden"), make_monitor("shown")
+    page.shown.create(monitor=shown)
+
+    for monitor in (hidden, shown):
+        Incident.open(
+            title=f"{monitor} fails",
+            summary="We look.",
+            started_at=NOW,
+            at=NOW,
+            source="DASHBOARD",
+            impacts={monitor: "DOWN"},
+        )
+    fan_out_due.run()
+
+    assert FanOut.objects.get().incident.title == "Shown fails"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_fanning_out_make_one_message_each(monkeypatch, at_once):
+    monkeypatch.setattr(FanOut, "A_STEP", 3)
+    for n in range(10):
+        Subscriber.add(f"r{n}@example.org", at=NOW - timedelta(days=1))
+    Incident.open(
+        title="Orders fail", summary="We look.", started_at=NOW, at=NOW, source="API"
+    )
+
+    at_once(*[fan_out_due.run] * 3)
+
+    assert news().count() == 10

@@ -50,6 +50,7 @@ class AlertRuleForm(forms.ModelForm):
             "create_incident": "Open an incident",
             "triggers": "Notify",
             "description": "In short",
+            "is_active": "Active",
         }
         help_texts = {
             "failure_threshold": "checks in a row",
@@ -106,7 +107,7 @@ class AlertRuleAdmin(desk.Retiring):
         "shown_severity",
         "follows",
         "triggered",
-        "is_active",
+        "on",
     ]
     list_filter = ["severity", "is_active", "create_incident", desk.RetiredFilter]
     search_fields = ["name", "monitors__name", "monitors__tag"]
@@ -163,6 +164,10 @@ class AlertRuleAdmin(desk.Retiring):
         words = desk.count(len(changed), "rule").capitalize()
         self.message_user(request, f"{words} switched on, counting from zero.")
 
+    @admin.display(description="On", ordering="is_active")
+    def on(self, rule: AlertRule) -> str | SafeString:
+        return "on" if rule.is_active else desk.state("no_data", "Off")
+
     @admin.display(description="When")
     def when(self, rule: AlertRule) -> str:
         return (
@@ -170,9 +175,9 @@ class AlertRuleAdmin(desk.Retiring):
             f"row; resolves after {rule.success_threshold}"
         )
 
-    @admin.display(description="Watches", ordering="watched")
-    def watches(self, rule: Any) -> str:
-        return desk.count(rule.watched, "monitor")
+    @admin.display(description="Monitors", ordering="watched")
+    def watches(self, rule: Any) -> int:
+        return rule.watched
 
     @admin.display(description="Severity", ordering="severity")
     def shown_severity(self, rule: AlertRule) -> str:
@@ -209,7 +214,7 @@ class AlertAdmin(desk.Log):
     search_fields = ["=id", "monitor_name", "monitor_tag", "rule_name", "error"]
     search_help_text = "A monitor, a rule, an error or the number of an alert"
     list_select_related = ["rule", "monitor"]
-    readonly_fields = [
+    fields = [
         "shown_state",
         "monitor_link",
         "rule_link",
@@ -223,7 +228,6 @@ class AlertAdmin(desk.Log):
         "incident",
         "description",
     ]
-    fields = readonly_fields
     lede = "Every time a rule was met. What follows from each is on its page."
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
@@ -305,8 +309,7 @@ class DecisionAdmin(desk.Log):
     list_filter = ["gate", "last_at"]
     search_fields = ["reason", "alert__monitor_name", "alert__rule_name"]
     list_select_related = ["alert"]
-    readonly_fields = ["reason", "gate", "alert_link", "first", "last", "count"]
-    fields = readonly_fields
+    fields = ["reason", "gate", "alert_link", "first", "last", "count"]
     lede = "Why something that might have become an incident did not."
 
     @admin.display(description="Alert")
@@ -353,7 +356,7 @@ def announcement(transition: Transition) -> SafeString:
         desk.state("down", "Failing"),
         transition.error,
         desk.count(transition.attempts, "attempt").capitalize(),
-        desk.since(transition.due_at),
+        desk.due(transition.due_at),
     )
 
 

@@ -8,6 +8,9 @@ class ConfigConfig(AppConfig):
     name = "config"
     default = True
 
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  registers them
+
 
 class TocsinAdminConfig(admin.AdminConfig):
     default = False

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -59,7 +60,7 @@ class MonitorAdmin(desk.Retiring):
         desk.RetiredFilter,
     ]
     list_select_related = ["state"]
-    search_fields = ["name", "tag", "config"]
+    search_fields = ["name", "tag", "config_text"]
     search_help_text = "A name, a tag or a part of the address"
     prepopulated_fields = {"tag": ["name"]}
     lede = "What is being watched, and how it is."
@@ -70,6 +71,10 @@ class MonitorAdmin(desk.Retiring):
 
     class Media:
         js = ["config/kinds.js"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Monitor]:
+        text = Cast("config", TextField())
+        return super().get_queryset(request).annotate(config_text=text)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["name", "tag", "kind", "interval", "is_active"]
@@ -128,7 +133,7 @@ class MonitorAdmin(desk.Retiring):
             "opts": self.opts,
             "lede": "Nothing of this enters the history, and no rule counts it.",
             "panel": desk.table("Outcomes", heads, rows),
-            "back": request.POST.get("next", ""),
+            "back": desk.came_from(request),
         }
         return TemplateResponse(request, "admin/outcome.html", context)
 

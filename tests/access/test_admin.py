@@ -23,7 +23,9 @@ class Everything:
     timeout: float = option(label="Timeout", default=1.5)
     follow: bool = option(label="Follow", default=False)
     names: tuple[str, ...] = option(label="Names", default=("a", "b"))
-    headers: dict[str, str] = option(label="Headers", default_factory=dict)
+    headers: dict[str, str] = option(  # noqa: RUF009
+        label="Headers", default_factory=dict
+    )
     token: str | None = option(label="Token", default=None, secret=True)
 
     def destination(self):

@@ -1,0 +1,434 @@
+"""What is wrong now: everything the admin's first page says, in some twenty
+queries, however much is wrong.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from django.conf import settings
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from access import desk
+from alerting.models import Alert, AlertRule, Decision, EvaluationFailure, Transition
+from incidents.models import Impact, Incident
+from monitors.models import Monitor, MonitorState, Overlay, Pulse, Status, worst
+from outbox.models import Message
+from statuspages.models import StatusPage
+from statuspages.words import Headline, Standing, headline
+
+SHOWN: Final = 30
+RECENT: Final = timedelta(days=7)
+# The clock ticks every second; ten silent seconds are no hiccup any more.
+STILL_AFTER: Final = timedelta(seconds=10)
+FAILING: Final = (Status.DOWN, Status.PARTIAL, Status.DEGRADED)
+
+
+class Work(NamedTuple):
+    """One line of what needs somebody: what, since when, what to do."""
+
+    look: str
+    what: SafeString
+    why: str | SafeString
+    since: datetime | None
+    act: str = ""
+    where: str = ""
+    summary: str = ""
+
+
+class Fact(NamedTuple):
+    name: str
+    value: str
+    note: str | SafeString = ""
+    is_late: bool = False
+
+
+class Tile(NamedTuple):
+    number: int
+    words: str
+    where: str
+    look: str = ""
+
+
+@dataclass(slots=True)
+class FrontPage:
+    incidents: list[Work]
+    alerts: list[Work]
+    unwatched: list[Work]
+    failures: list[Work]
+    clock: list[Work]
+    given_up: list[Message]
+    tiles: list[Tile]
+    clockwork: list[Fact]
+    deliveries: list[Fact]
+    decisions: list[Decision]
+    statuses: dict[str, int]
+    wrong: int = 0
+    sentences: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        if not self.wrong:
+            return "Nothing is wrong"
+        verb = "is" if self.wrong == 1 else "are"
+        return f"{desk.count(self.wrong, 'thing').capitalize()} {verb} wrong"
+
+    @property
+    def lede(self) -> str:
+        if self.sentences:
+            return " ".join(self.sentences)
+        if not self.monitors:
+            return "Nothing is watched yet. Add a monitor, then a rule for it."
+        return f"{self.up} and nothing waits for you."
+
+    @property
+    def work(self) -> list[Work]:
+        return [*self.incidents, *self.alerts, *self.unwatched]
+
+    @property
+    def inside(self) -> list[Work]:
+        """What is wrong with Tocsin itself."""
+        return [*self.clock, *self.failures]
+
+    @property
+    def monitors(self) -> int:
+        return sum(self.statuses.values())
+
+    @property
+    def up(self) -> str:
+        return f"{self.statuses.get(Status.UP, 0)} of {self.monitors} monitors up"
+
+
+def look(at: datetime) -> FrontPage:
+    """Read what is wrong at this moment."""
+    incidents = Incident.objects.open()
+    alerts = Alert.objects.triggered().filter(incident_number=None)
+    unwatched = unwatched_monitors()
+    failing = Transition.objects.filter(announced_at=None).exclude(error="")
+    given_up = Message.objects.given_up().filter(finished_at__gte=at - RECENT)
+    evaluations = EvaluationFailure.objects.select_related("monitor")
+    clockwork, clock = look_at_clock(at)
+    numbers = {
+        "incidents": incidents.count(),
+        "alerts": alerts.count(),
+        "unwatched": unwatched.count(),
+        "evaluations": evaluations.count(),
+        "announcements": failing.count(),
+        "given_up": given_up.count(),
+        "clock": len(clock),
+    }
+    return FrontPage(
+        incidents=open_incidents(incidents),
+        alerts=alerts_without_incident(alerts),
+        unwatched=[unwatched_work(monitor) for monitor in unwatched[:SHOWN]],
+        failures=[
+            *(evaluation_work(failure) for failure in evaluations[:SHOWN]),
+            *(announcement_work(t) for t in failing.select_related("alert")[:SHOWN]),
+        ],
+        clock=clock,
+        given_up=list(
+            given_up.select_related("trigger").defer("trigger__config")[:SHOWN]
+        ),
+        tiles=tiles(numbers),
+        clockwork=clockwork,
+        deliveries=look_at_outbox(at, numbers["given_up"]),
+        decisions=list(
+            Decision.objects.filter(last_at__gte=at - RECENT).select_related("alert")[
+                :10
+            ]
+        ),
+        statuses=status_counts(),
+        wrong=wrong(numbers),
+        sentences=sentences(numbers, clock[0].summary if clock else ""),
+    )
+
+
+# In numbers and words
+
+
+def wrong(numbers: dict[str, int]) -> int:
+    """How many things are wrong; messages given up are one thing together.
+
+    An alert whose announcement fails has no incident and is counted as that.
+    """
+    single = sum(numbers[n] for n in ("incidents", "alerts", "unwatched", "clock"))
+    inside = numbers["evaluations"] + bool(numbers["announcements"])
+    return single + inside + bool(numbers["given_up"])
+
+
+def sentences(numbers: dict[str, int], clock: str) -> list[str]:
+    def say(name: str, one: str, many: str) -> str:
+        n = numbers[name]
+        said = one if n == 1 else many
+        return f"{desk.number(n).capitalize()} {said}." if n else ""
+
+    said = [
+        say("incidents", "incident is public", "incidents are public"),
+        say("alerts", "alert has no incident", "alerts have no incident"),
+        say(
+            "unwatched",
+            "monitor fails that no rule watches",
+            "monitors fail that no rule watches",
+        ),
+        say(
+            "evaluations",
+            "monitor cannot be evaluated",
+            "monitors cannot be evaluated",
+        ),
+        say(
+            "announcements",
+            "change of an alert cannot be announced",
+            "changes of alerts cannot be announced",
+        ),
+        say("given_up", "delivery was given up", "deliveries were given up"),
+    ]
+    return [sentence for sentence in [clock, *said] if sentence]
+
+
+def tiles(numbers: dict[str, int]) -> list[Tile]:
+    def tile(n: int, one: str, many: str, where: str, look: str) -> Tile:
+        return Tile(n, one if n == 1 else many, where, look if n else "")
+
+    inside = numbers["evaluations"] + numbers["announcements"] + numbers["clock"]
+    return [
+        tile(numbers["incidents"], "incident open", "incidents open", "#wrong", "down"),
+        tile(
+            numbers["alerts"],
+            "alert without incident",
+            "alerts without incident",
+            "#wrong",
+            "degraded",
+        ),
+        tile(
+            numbers["unwatched"],
+            "failing, watched by no rule",
+            "failing, watched by no rule",
+            "#wrong",
+            "degraded",
+        ),
+        tile(
+            inside,
+            "failure inside Tocsin",
+            "failures inside Tocsin",
+            "#inside",
+            "down",
+        ),
+        tile(
+            numbers["given_up"],
+            "delivery given up",
+            "deliveries given up",
+            "#given-up",
+            "",
+        ),
+    ]
+
+
+# What is wrong outside
+
+
+def open_incidents(found: QuerySet[Incident]) -> list[Work]:
+    impacts = Impact.objects.filter(ended_at=None).select_related("monitor")
+    shown = found.prefetch_related(Prefetch("impacts", impacts, to_attr="now"))
+    return [incident_work(incident) for incident in shown[:SHOWN]]
+
+
+def incident_work(incident: Any) -> Work:
+    mild = incident.now and not any(i.level == Impact.Level.DOWN for i in incident.now)
+    facts = [
+        f"{incident.get_state_display()}, {incident.get_severity_display().lower()}.",
+        ", ".join(impact.monitor.name for impact in incident.now),
+    ]
+    return Work(
+        "degraded" if mild else "down",
+        desk.link(incident),
+        " ".join(fact for fact in facts if fact),
+        incident.started_at,
+        "Update",
+        f"{desk.address(incident)}#update",
+    )
+
+
+def alerts_without_incident(found: QuerySet[Alert]) -> list[Work]:
+    waiting = Transition.objects.filter(announced_at=None)
+    shown = found.prefetch_related(
+        Prefetch("transitions", waiting, to_attr="waiting"), "decisions"
+    )
+    return [alert_work(alert) for alert in shown[:SHOWN]]
+
+
+def alert_work(alert: Any) -> Work:
+    return Work(
+        "degraded" if alert.severity == AlertRule.Severity.WARNING else "down",
+        desk.link(alert),
+        f"Alert without incident, because {why_no_incident(alert)}",
+        alert.triggered_at,
+        "Look",
+        desk.address(alert),
+    )
+
+
+def why_no_incident(alert: Any) -> str:
+    failing = [t for t in alert.waiting if t.error]
+    decided = list(alert.decisions.all())
+    if not alert.create_incident:
+        return f"the rule {alert.rule_name} only notifies."
+    if failing:
+        return f"announcing it fails: {failing[0].error}"
+    if decided:
+        return decided[0].reason
+    return "it is just being announced."
+
+
+def unwatched_monitors() -> QuerySet[Monitor]:
+    """Those that fail and that no rule in force watches."""
+    rules = AlertRule.objects.active().filter(monitors=OuterRef("pk"))
+    failing = Monitor.objects.active().filter(state__status__in=FAILING)
+    return failing.filter(~Exists(rules)).select_related("state")
+
+
+def unwatched_work(monitor: Monitor) -> Work:
+    return Work(
+        "down" if monitor.state.status == Status.DOWN else "degraded",
+        desk.link(monitor),
+        f"{monitor.state.get_status_display()}, and no rule watches it. "
+        f"{monitor.state.error}",
+        monitor.state.since,
+        "Add a rule",
+        f"{reverse('admin:alerting_alertrule_add')}?monitors={monitor.pk}",
+    )
+
+
+# What is wrong with Tocsin itself
+
+
+def evaluation_work(failure: EvaluationFailure) -> Work:
+    return Work(
+        "down",
+        desk.link(failure.monitor),
+        _said("Its rules could not be evaluated", failure.error, failure),
+        failure.failed_at,
+        "Look",
+        desk.address(failure.monitor),
+    )
+
+
+def announcement_work(transition: Transition) -> Work:
+    return Work(
+        "down",
+        desk.link(transition.alert),
+        _said(
+            f"{transition.get_to_display()}, but nobody could be told so",
+            transition.error,
+            transition,
+        ),
+        transition.at,
+        "Look",
+        desk.address(transition.alert),
+    )
+
+
+def _said(what: str, error: str, again: EvaluationFailure | Transition) -> SafeString:
+    return format_html(
+        '{}: <code class="said">{}</code> Failed {}, tries again {}.',
+        what,
+        error,
+        desk.count(again.attempts, "time"),
+        desk.due(again.due_at),
+    )
+
+
+def look_at_clock(at: datetime) -> tuple[list[Fact], list[Work]]:
+    """When the clock last ticked, what is overdue, and whether that is wrong."""
+    pulse = Pulse.objects.filter(pk="tick").first()
+    # What is being checked just now is not late, however long it takes.
+    idle = Q(lease_until=None) | Q(lease_until__lte=at)
+    late = MonitorState.objects.filter(idle, due_at__lt=at - STILL_AFTER)
+    overdue = late.aggregate(n=Count("pk"), oldest=Min("due_at"))
+    total = MonitorState.objects.exclude(due_at=None).count()
+    stands = bool(total) and (pulse is None or pulse.at < at - STILL_AFTER)
+    facts = [
+        Fact("Last tick", desk.since(pulse.at) if pulse else "never", "", stands),
+        Fact(
+            "Overdue now",
+            f"{overdue['n'] or 'none'} of {total}",
+            desk.since(overdue["oldest"]) if overdue["oldest"] else "",
+            bool(overdue["n"]),
+        ),
+    ]
+    if not stands:
+        return facts, late_work(overdue["n"], overdue["oldest"])
+    why = "No check is started. Is a worker running that has the queue of checks?"
+    what = format_html("<b>{}</b>", "The clock stands still")
+    summary = "The clock stands still: nothing is checked."
+    since = pulse.at if pulse else None
+    return facts, [Work("down", what, why, since, summary=summary)]
+
+
+def late_work(n: int, oldest: datetime | None) -> list[Work]:
+    if not n:
+        return []
+    late = desk.count(n, "monitor is checked late", "monitors are checked late")
+    what = format_html("<b>{}</b>", late.capitalize())
+    why = "The clock ticks, but the workers do not keep up with it."
+    where = desk.list_address(Monitor, "o=6")
+    return [Work("degraded", what, why, oldest, "Look", where, "Checks are late.")]
+
+
+def look_at_outbox(at: datetime, given_up: int) -> list[Fact]:
+    delivered = Message.objects.filter(
+        state=Message.State.DELIVERED, finished_at__gte=at - timedelta(hours=1)
+    )
+    waiting = Message.objects.waiting().aggregate(
+        n=Count("pk"),
+        oldest=Min("created_at"),
+        again=Count("pk", filter=Q(attempts__gt=0)),
+    )
+    oldest = waiting["oldest"]
+    age = (at - oldest).total_seconds() if oldest else 0
+    said = f"{waiting['n']:,}, oldest {desk.length(age)}" if oldest else "none"
+    return [
+        Fact("Delivered", f"{delivered.count():,}"),
+        Fact("Waiting", said),
+        Fact("Trying again", f"{waiting['again'] or 'none'}"),
+        Fact("Given up", f"{given_up or 'none'}", "in seven days", bool(given_up)),
+    ]
+
+
+def status_counts() -> dict[str, int]:
+    active = MonitorState.objects.filter(
+        monitor__is_active=True, monitor__retired_at=None
+    )
+    return dict(active.values_list("status").annotate(Count("pk")).order_by())
+
+
+# What the public sees, in words
+
+
+def public_state(at: datetime) -> Headline:
+    """The public page's own headline, for the head of every page of the admin.
+
+    From what is now, not from the page as last built: five queries.
+    """
+    page = StatusPage.objects.filter(is_default=True).first()
+    if page is None:
+        return Headline(Status.NO_DATA, "There is no page yet", "")
+    monitors = [monitor for _, some in page.rows() for monitor in some]
+    laid: dict[int, list[str]] = {}
+    overlays = Overlay.objects.filter(ended_at=None, monitor__in=monitors)
+    for pk, status in overlays.values_list("monitor", "status"):
+        laid.setdefault(pk, []).append(status)
+    standings = [
+        Standing(
+            m.name, worst(laid.get(m.pk) or [m.state.status]), None, not m.is_active
+        )
+        for m in monitors
+    ]
+    incidents = list(Incident.objects.published().open()[:1])
+    return headline(standings, incidents, now=at, last_end=None)
+
+
+def public_address() -> str:
+    return f"{settings.TOCSIN_URL}/"

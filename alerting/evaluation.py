@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
-from django.db import connection, transaction
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Cast
+from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from monitors.models import CheckResult, Monitor, MonitorState, Overlay
+from monitors.statements import update_rows
 
 from . import rules
 from .models import Alert, AlertRule, EvaluationFailure, RuleState, Transition
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MOST_MONITORS: Final = 500
 MOST_RESULTS: Final = 20_000
+LEFT_AFTER: Final = timedelta(seconds=2)
 
 
 @dataclass(slots=True)
@@ -39,28 +41,33 @@ class Batch:
     unchanged: list[tuple[RuleState, rules.State]] = field(default_factory=list)
     still_failing: list[tuple[int, int]] = field(default_factory=list)
     done: dict[int, int] = field(default_factory=dict)
+    has_changed: bool = False
 
 
 def evaluate(monitor_ids: Iterable[int]) -> None:
     """Apply every rule of these monitors to the results it has not seen yet."""
     ids = sorted(set(monitor_ids))
+    changed = False
     for start in range(0, len(ids), MOST_MONITORS):
-        _evaluate(ids[start : start + MOST_MONITORS])
-    announce_due()
+        changed |= _evaluate(ids[start : start + MOST_MONITORS])
+    if changed:
+        announce_due()
 
 
 def sweep() -> None:
     """Evaluate and announce whatever a killed worker left, and what is due again."""
     now = timezone.now()
     waiting = EvaluationFailure.objects.filter(due_at__gt=now).values("monitor")
-    left = MonitorState.objects.filter(evaluated_through__lt=F("last_result")).exclude(
-        monitor__in=waiting
-    )
+    # What has only just been recorded is being evaluated by whoever recorded it.
+    settled = Q(checked_at=None) | Q(checked_at__lt=now - LEFT_AFTER)
+    left = MonitorState.objects.filter(
+        settled, evaluated_through__lt=F("last_result")
+    ).exclude(monitor__in=waiting)
     ids = list(left.values_list("monitor", flat=True)[:MOST_MONITORS])
     if ids:
         evaluate(ids)
-    else:
-        announce_due()
+    _forget_mended()
+    announce_due()
 
 
 def announce_due() -> None:
@@ -80,7 +87,8 @@ def announce_due() -> None:
                 transition.postpone(error, at=timezone.now())
 
 
-def _evaluate(ids: Sequence[int]) -> None:
+def _evaluate(ids: Sequence[int]) -> bool:
+    """Evaluate a batch of monitors; say whether any alert has changed."""
     batch = _load(ids)
     failures: dict[int, Exception] = {}
     for pk in batch.states:
@@ -92,8 +100,10 @@ def _evaluate(ids: Sequence[int]) -> None:
             failures[pk] = error
     lost = _save_unchanged(batch.unchanged)
     _advance({pk: n for pk, n in batch.done.items() if pk not in lost})
-    _note_failures(failures, set(batch.done))
+    if failures:
+        _note_failures(failures)
     _tell_still_failing(batch)
+    return batch.has_changed
 
 
 def _reached(batch: Batch, pk: int) -> int:
@@ -203,6 +213,7 @@ def _apply_rule(
             break
         if not _turn(rule, monitor, row, decided.state, decided.change):
             return False
+        batch.has_changed = True
         state = decided.state
     if decided.state != row.plain:
         batch.unchanged.append((row, decided.state))
@@ -255,29 +266,10 @@ def _save_unchanged(pairs: Sequence[tuple[RuleState, rules.State]]) -> set[int]:
     if not pairs:
         return set()
 
-    def by_row(values: Iterable[Any], output: Any) -> Case | Cast:
-        rows = [row for row, _ in pairs]
-        whens = [
-            When(pk=row.pk, then=Value(value, output_field=output))
-            for row, value in zip(rows, values, strict=True)
-        ]
-        case = Case(*whens, output_field=output)
-        # As bulk_update() does: PostgreSQL takes a CASE of NULLs for a text.
-        casted = connection.features.requires_casted_case_in_updates
-        return Cast(case, output_field=output) if casted else case
-
-    meta = RuleState._meta
-    changes = {
-        name: by_row([getattr(state, name) for _, state in pairs], meta.get_field(name))
-        for name in RuleState.FIELDS
-    }
-    changes["counts_from"] = by_row(
-        [row.counts_from for row, _ in pairs], meta.get_field("counts_from")
-    )
-    expected = by_row([row.version for row, _ in pairs], meta.get_field("version"))
-    saved = RuleState.objects.filter(
-        pk__in=[row.pk for row, _ in pairs], version=expected
-    ).update(**changes, version=F("version") + 1)
+    names = ("id", "version", "counts_from", *RuleState.FIELDS)
+    values = attrgetter(*RuleState.FIELDS)
+    rows = [(r.pk, r.version, r.counts_from, *values(state)) for r, state in pairs]
+    saved = update_rows(RuleState, names, rows, version="version")
     if saved == len(pairs):
         return set()
     through = dict(
@@ -297,19 +289,18 @@ def _advance(done: dict[int, int]) -> None:
     done = {pk: n for pk, n in done.items() if n}
     if not done:
         return
-    output = MonitorState._meta.get_field("evaluated_through")
-    reached = Case(
-        *(When(pk=pk, then=Value(n)) for pk, n in done.items()), output_field=output
-    )
-    MonitorState.objects.filter(pk__in=done, evaluated_through__lt=reached).update(
-        evaluated_through=reached
+    update_rows(
+        MonitorState,
+        ("monitor", "evaluated_through"),
+        list(done.items()),
+        rising="evaluated_through",
     )
 
 
-def _note_failures(failures: dict[int, Exception], done: set[int]) -> None:
+def _note_failures(failures: dict[int, Exception]) -> None:
     """Remember who failed, to be tried again after 2 s, 4 s … 5 min."""
     now = timezone.now()
-    known = EvaluationFailure.objects.in_bulk(failures.keys() | done)
+    known = EvaluationFailure.objects.in_bulk(failures)
     for pk, error in failures.items():
         attempts = known[pk].attempts + 1 if pk in known else 1
         wait = timedelta(seconds=min(300.0, 2.0 ** min(attempts, 10)))
@@ -322,8 +313,12 @@ def _note_failures(failures: dict[int, Exception], done: set[int]) -> None:
                 "due_at": now + wait,
             },
         )
-    if mended := done & known.keys():
-        EvaluationFailure.objects.filter(pk__in=mended).delete()
+
+
+def _forget_mended() -> None:
+    """A monitor whose results are all evaluated fails no more."""
+    done = Q(monitor__state__evaluated_through__gte=F("monitor__state__last_result"))
+    EvaluationFailure.objects.filter(done).delete()
 
 
 def _tell_still_failing(batch: Batch) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from django.db import transaction
@@ -13,6 +14,7 @@ from django.utils import timezone
 from .checkers import Outcome
 from .models import CheckResult, Claim, MonitorState, Status, StatusPeriod
 from .signals import results_recorded, status_changed
+from .statements import update_rows
 
 logger = logging.getLogger(__name__)
 
@@ -65,23 +67,29 @@ def _store(observations: list[Observation]) -> tuple[list[CheckResult], set[int]
     turns: list[Turn] = []
     for observation, result in zip(held, results, strict=True):
         turns += _advance(states[result.monitor_id], observation, result)
-    MonitorState.objects.bulk_update(
-        [states[result.monitor_id] for result in results],
-        [
-            "due_at",
-            "claim",
-            "lease_until",
-            "status",
-            "since",
-            "fresh_until",
-            "checked_at",
-            "latency_ms",
-            "error",
-            "last_result",
-        ],
-    )
+    _save(states[result.monitor_id] for result in results)
     turn(turns)
     return results, {t.monitor_id for t in turns}
+
+
+_SAVED = (
+    "monitor",
+    "due_at",
+    "claim",
+    "lease_until",
+    "status",
+    "since",
+    "fresh_until",
+    "checked_at",
+    "latency_ms",
+    "error",
+    "last_result",
+)
+
+
+def _save(states: Iterable[MonitorState]) -> None:
+    values = attrgetter("monitor_id", *_SAVED[1:])
+    update_rows(MonitorState, _SAVED, [values(state) for state in states])
 
 
 def _result(observation: Observation) -> CheckResult:
@@ -150,7 +158,7 @@ def turn(turns: list[Turn]) -> None:
             cause=t.cause[:500],
         )
         begun.append(latest[t.monitor_id])
-    StatusPeriod.objects.bulk_update(ended, ["ended_at"])
+    update_rows(StatusPeriod, ["id", "ended_at"], [(p.pk, p.ended_at) for p in ended])
     StatusPeriod.objects.bulk_create(begun)
 
 
@@ -168,7 +176,7 @@ def expire(*, at: datetime) -> int:
             since = state.fresh_until or at
             turns.append(Turn(state.pk, since, Status.NO_DATA, "no result came"))
             state.status, state.since, state.fresh_until = Status.NO_DATA, since, None
-        MonitorState.objects.bulk_update(stale, ["status", "since", "fresh_until"])
+        _save(stale)
         turn(turns)
     if stale:
         _announce(status_changed, monitor_ids={state.pk for state in stale})

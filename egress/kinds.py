@@ -88,9 +88,13 @@ def masked(kind: type | None, config: Mapping[str, Any]) -> dict[str, Any]:
 def unmasked(
     kind: type, config: Mapping[str, Any], stored: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the config with every *** put back to the secret it stands for."""
+    """Return the config with every *** put back to the secret it stands for.
+
+    A secret that is left out is kept as well; only a given one replaces it.
+    """
     hidden = secret_names(kind)
-    return {
+    kept = {k: stored[k] for k in hidden if k in stored and k not in config}
+    return kept | {
         k: stored.get(k, "") if k in hidden and v == MASK else v
         for k, v in config.items()
     }

@@ -1,15 +1,13 @@
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -17,7 +15,8 @@ from access import desk
 from access.forms import KindForm, kind_fieldsets, kind_form
 from egress.kinds import ConfigInvalid
 
-from .channels import CHANNELS, Content, DeliveryFailed, Envelope
+from . import delivery
+from .channels import CHANNELS
 from .models import Attempt, Message, Trigger
 
 LOOKS = {
@@ -38,7 +37,7 @@ class TriggerForm(KindForm):
 
 @admin.register(Trigger)
 class TriggerAdmin(desk.Desk):
-    actions = ["send_test"]
+    actions = ["send_test", "show_secret"]
     list_display = ["name", "kind", "destination", "on", "created"]
     list_filter = ["kind", "is_active"]
     search_fields = ["name"]
@@ -62,14 +61,19 @@ class TriggerAdmin(desk.Desk):
         return super().get_form(request, obj, change, **kwargs)
 
     def object_actions(self, shown: Trigger) -> list[desk.ObjectAction]:
-        return [desk.ObjectAction("send_test", "Send a test")]
+        actions = [desk.ObjectAction("send_test", "Send a test")]
+        if "secret" in shown.config:
+            actions.append(desk.ObjectAction("show_secret", "Show signing secret"))
+        return actions
 
     @admin.action(description="Send a test", permissions=["operate"])
     def send_test(
         self, request: HttpRequest, queryset: QuerySet[Trigger]
     ) -> HttpResponse:
         """Send through the channel itself, now, and show what it answered."""
-        tests = [(t, *send_test(t, timezone.now())) for t in queryset[:AT_ONCE]]
+        tests = [
+            (t, *delivery.send_test(t, at=timezone.now())) for t in queryset[:AT_ONCE]
+        ]
         rows = [
             [
                 desk.link(trigger),
@@ -78,15 +82,37 @@ class TriggerAdmin(desk.Desk):
             ]
             for trigger, sent, answer in tests
         ]
+        panel = desk.table("Answers", ["Trigger", "Outcome", "Answer"], rows)
+        lede = "Sent just now, past the outbox, and not tried again."
+        return self._outcome(request, "Test", lede, panel)
+
+    @admin.action(description="Show signing secret", permissions=["operate"])
+    def show_secret(
+        self, request: HttpRequest, queryset: QuerySet[Trigger]
+    ) -> HttpResponse:
+        """Show what the receiver needs to verify signatures with."""
+        rows = [
+            [desk.link(t), t.config.get("secret") or desk.NOTHING]
+            for t in queryset[:AT_ONCE]
+        ]
+        panel = desk.table("Signing secrets", ["Trigger", "Secret"], rows)
+        lede = "Give it to the receiver only: it proves that a message is ours."
+        return self._outcome(request, "Signing secret", lede, panel)
+
+    def _outcome(
+        self, request: HttpRequest, title: str, lede: str, panel: str
+    ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": "Test",
+            "title": title,
             "opts": self.opts,
-            "lede": "Sent just now, past the outbox, and not tried again.",
-            "panel": desk.table("Answers", ["Trigger", "Outcome", "Answer"], rows),
+            "lede": lede,
+            "panel": panel,
             "back": desk.came_from(request),
         }
-        return TemplateResponse(request, "admin/outcome.html", context)
+        response = TemplateResponse(request, "admin/outcome.html", context)
+        add_never_cache_headers(response)
+        return response
 
     @admin.display(description="On", ordering="is_active")
     def on(self, trigger: Trigger) -> str | SafeString:
@@ -102,29 +128,6 @@ class TriggerAdmin(desk.Desk):
     @admin.display(description="Created", ordering="created_at")
     def created(self, trigger: Trigger) -> SafeString:
         return desk.moment(trigger.created_at)
-
-
-def send_test(trigger: Trigger, at: datetime) -> tuple[bool, str]:
-    """Send a test message; return whether it was taken, and the answer."""
-    subject = f"Test of {trigger.name} from Tocsin"
-    text = f"This is a test of the trigger {trigger.name}. Nothing is wrong."
-    values = {
-        "type": "test",
-        "timestamp": at.isoformat().replace("+00:00", "Z"),
-        "text": text,
-        "trigger": {"id": trigger.pk, "name": trigger.name},
-        "site": {"url": settings.TOCSIN_URL},
-    }
-    envelope = Envelope(
-        key=str(uuid4()), destination="", created_at=at, attempted_at=at
-    )
-    try:
-        content = Content(subject=subject, text=text, values=values)
-        return True, trigger.channel.deliver(content, envelope)
-    except DeliveryFailed as failure:
-        return False, str(failure)
-    except Exception as error:  # a channel's bug is an answer, too
-        return False, f"Tocsin itself failed: {error!r}"
 
 
 @admin.register(Message)

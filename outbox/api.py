@@ -37,6 +37,10 @@ class TestedSerializer(serializers.Serializer):
     answer = serializers.CharField(read_only=True)
 
 
+class SecretSerializer(serializers.Serializer):
+    secret = serializers.CharField(read_only=True)
+
+
 class TriggerViewSet(Listed, Created, Edited):
     """Destinations of alert notices. Secrets are read back as ***."""
 
@@ -57,6 +61,17 @@ class TriggerViewSet(Listed, Created, Edited):
         """Send a message that says it is a test, now, and tell what was answered."""
         delivered, answer = send_test(self.get_object(), at=timezone.now())
         return Response({"delivered": delivered, "answer": answer})
+
+    @extend_schema(
+        operation_id="triggers_secret", request=None, responses=SecretSerializer
+    )
+    @action(detail=True, methods=["post"])
+    def secret(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Show the secret that signs what is sent; empty if nothing is signed.
+
+        A POST, since it takes the scope that may change triggers.
+        """
+        return Response({"secret": self.get_object().config.get("secret", "")})
 
 
 class AttemptSerializer(serializers.ModelSerializer):

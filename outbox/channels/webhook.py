@@ -1,6 +1,7 @@
 import base64
 import binascii
 import json
+import secrets
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -29,13 +30,15 @@ class WebhookChannel(Channel):
         label="Signing secret",
         default="",
         secret=True,
-        help="whsec_… in base64; without one, messages are not signed",
+        help="whsec_… in base64; one is made if you give none",
     )
     timeout: float = option(
         label="Timeout", default=10.0, help="Seconds for the whole exchange, up to 30"
     )
 
     def __post_init__(self) -> None:
+        if not self.secret:
+            object.__setattr__(self, "secret", make_secret())
         errors = {}
         try:
             parts = urlsplit(self.url)
@@ -45,7 +48,7 @@ class WebhookChannel(Channel):
             fit = False
         if not fit or not self.url.isprintable() or " " in self.url:
             errors["url"] = "Give an address that begins with http:// or https://."
-        if self.secret and _key(self.secret) is None:
+        if _key(self.secret) is None:
             errors["secret"] = "Give 24 to 64 bytes in base64, with whsec_ before them."
         if not 0.1 <= self.timeout <= 30:
             errors["timeout"] = "Give 0.1 to 30 seconds."
@@ -62,11 +65,10 @@ class WebhookChannel(Channel):
             "Idempotency-Key": envelope.key,
             "webhook-id": envelope.key,
             "webhook-timestamp": str(int(envelope.attempted_at.timestamp())),
-        }
-        if self.secret:
-            headers["webhook-signature"] = Webhook(self.secret).sign(
+            "webhook-signature": Webhook(self.secret).sign(
                 envelope.key, envelope.attempted_at, body
-            )
+            ),
+        }
         request = Request(
             url=self.url,
             method="POST",
@@ -96,6 +98,11 @@ def _seconds(answer: Response) -> float | None:
     """Retry-After in its form of seconds; as a date it is left to our own back-off."""
     value = answer.headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else None
+
+
+def make_secret() -> str:
+    """Return a new signing secret: 32 random bytes, as Standard Webhooks write them."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _key(secret: str) -> bytes | None:

@@ -35,11 +35,21 @@ def test_a_trigger_is_made_from_fields(admin):
         WEBHOOK | {"webhook__url": "https://hooks.example.com/a41"},
     )
 
-    assert Trigger.objects.get().config == {
-        "url": "https://hooks.example.com/a41",
-        "secret": "",
-        "timeout": 10.0,
-    }
+    config = Trigger.objects.get().config
+    assert config.pop("secret").startswith("whsec_")
+    assert config == {"url": "https://hooks.example.com/a41", "timeout": 10.0}
+
+
+def test_signing_secret_is_shown_when_asked_for_only(admin, make_trigger):
+    trigger = make_trigger(url="https://hooks.example.com/a41")
+    secret = trigger.config["secret"]
+
+    page = admin.get(f"/admin/outbox/trigger/{trigger.pk}/change/")
+    shown = act(admin, "show_secret", trigger)
+
+    assert secret not in page.content.decode()
+    assert secret in shown.content.decode()
+    assert "no-store" in shown.headers["Cache-Control"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from access.models import ApiKey
 from outbox.models import Attempt, Message, Trigger, message
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -43,6 +44,26 @@ def test_secrets_of_a_trigger_are_not_read_back(api):
     assert answer.json()["config"] == {"url": "***", "secret": "***", "timeout": 10.0}
     assert "secret-path" not in api.get("/api/v1/triggers/").content.decode()
     assert Trigger.objects.get().config["secret"] == SECRET
+
+
+def test_signing_secret_is_shown_to_those_who_may_change_triggers(api, client):
+    path = f"/api/v1/triggers/{api.post('/api/v1/triggers/', hook()).json()['id']}/"
+    reader = ApiKey(name="reader", scopes=["alerting:read"]).issue()
+    as_reader = {"Authorization": f"Bearer {reader}"}
+
+    shown = api.post(f"{path}secret/").json()
+
+    assert shown == {"secret": Trigger.objects.get().config["secret"]}
+    assert client.post(f"{path}secret/", headers=as_reader).status_code == 403
+
+
+def test_secret_that_is_left_out_is_kept(api):
+    path = f"/api/v1/triggers/{api.post('/api/v1/triggers/', hook()).json()['id']}/"
+    before = Trigger.objects.get().config["secret"]
+
+    api.patch(path, {"config": {"url": "http://127.0.0.1:9/"}})
+
+    assert Trigger.objects.get().config["secret"] == before
 
 
 def test_stars_written_back_keep_the_secrets(api):

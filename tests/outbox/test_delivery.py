@@ -6,7 +6,7 @@ from standardwebhooks import Webhook
 
 from outbox import delivery, rendering
 from outbox.channels import Content
-from outbox.models import Attempt, Message, cancel, message
+from outbox.models import Attempt, Message, Trigger, cancel, message
 from tests.servers import WebServer
 from tests.workers import eventually
 
@@ -70,16 +70,21 @@ def test_webhook_carries_the_values_under_its_key_and_signature(
 
 
 @pytest.mark.django_db
-def test_unsigned_webhook_has_key_and_time_but_no_signature(
+def test_webhook_without_a_given_secret_is_signed_with_one_of_its_own(
     queue, attempt, receiver, make_trigger
 ):
-    queue(make_trigger("webhook", url=receiver.url))
+    trigger = make_trigger("webhook", url=receiver.url)
+    row = queue(trigger)
 
     attempt()
 
-    headers = receiver.requests[0][2]
+    secret = Trigger.objects.get().config["secret"]
+    _, _, headers, body = receiver.requests[0]
     assert headers["webhook-timestamp"].isdigit()
-    assert headers["webhook-signature"] is None
+    assert Webhook(secret).verify(body, dict(headers)) == row.values
+    assert (
+        secret != make_trigger("webhook", "another", url=receiver.url).config["secret"]
+    )
 
 
 @pytest.mark.django_db

@@ -233,7 +233,9 @@ def test_table_in_an_update_is_lines_in_the_text(page, reader, make_incident):
 
     text = mail(reader, incident.updates.get()).text
 
-    assert "Alert triggered\n\nSetting \N{EN DASH} Value\nTag \N{EN DASH} shop\n" in text
+    assert (
+        "Alert triggered\n\nSetting \N{EN DASH} Value\nTag \N{EN DASH} shop\n" in text
+    )
 
 
 def test_mail_uses_the_names_of_the_page(page, reader, make_incident):

@@ -48,6 +48,10 @@ class ValidFilter(admin.SimpleListFilter):
         return queryset.filter(chosen.get(self.value() or "", Q()))
 
 
+def is_superuser(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(desk.Desk):
     """A key is shown once, by the answer to the request that made it."""
@@ -78,6 +82,12 @@ class ApiKeyAdmin(desk.Desk):
         self, request: HttpRequest, obj: ApiKey | None = None
     ) -> Any:
         return ["key", "validity", "created", "last_used", "created_by"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_superuser(request)  # a key may do more than whoever makes it
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return is_superuser(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # a revoked key still says who could do what, and when

@@ -210,6 +210,10 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 class Alert(models.Model):
     """One episode of a rule on a monitor, with the values of its time."""
 
+    # So long a notice waits for the incident, whose address it carries; if
+    # that cannot be opened, it goes without.
+    NOTICES_WAIT: ClassVar = timedelta(seconds=2)
+
     class State(models.TextChoices):
         TRIGGERED = "TRIGGERED", "Triggered"
         RESOLVED = "RESOLVED", "Resolved"
@@ -327,6 +331,8 @@ class Alert(models.Model):
     def _note(self, to: str, reason: str, at: datetime) -> None:
         """Write the transition, to be announced, and the notices it calls for."""
         transition = self.transitions.create(to=to, reason=reason[:500], at=at)
+        opens = to == self.State.TRIGGERED and self.create_incident
+        due = timezone.now() + (self.NOTICES_WAIT if opens else timedelta())
         # Without the config: that a secret cannot be read must not stop an alert.
         triggers = self.rule.triggers.active().defer("config") if self.rule else []
         Message.queue(
@@ -337,10 +343,16 @@ class Alert(models.Model):
                 renderer="alert",
                 values={"transition": transition.pk},
                 recipient_key=f"trigger:{trigger.pk}",
-                topic_key=f"alert:{self.pk}",
+                topic_key=self.topic_key,
+                due_at=due,
             )
             for trigger in triggers
         )
+
+    @property
+    def topic_key(self) -> str:
+        """What its notices are known by."""
+        return f"alert:{self.pk}"
 
     def link(self, *, number: int, path: str) -> None:
         """Remember which incident tells people about this alert."""
@@ -398,6 +410,8 @@ class Transition(models.Model):
         triggered = self.to == Alert.State.TRIGGERED
         signal = alert_triggered if triggered else alert_resolved
         signal.send(sender=Alert, alert=self.alert, transition=self)
+        # The incident is there: the notices have nothing more to wait for.
+        Message.hasten(topic_key=self.alert.topic_key, at=at)
         return True
 
     def postpone(self, error: Exception, *, at: datetime) -> None:

@@ -6,9 +6,10 @@ is visible while still being written, and a worker that reads half of it dies.
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from time import time_ns
+from time import time, time_ns
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
@@ -36,14 +37,18 @@ class Channel(virtual.Channel):
         return [(exchange, "", exchange)]
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        self.queue_folder(queue)
+        """Make the folder, and sweep out what a killed worker left half-done."""
+        for path in self.queue_folder(queue).glob(".*"):
+            with suppress(FileNotFoundError):
+                if time() - path.stat().st_mtime > 60:
+                    path.unlink()
 
     def _waiting(self, queue: str) -> list[str]:
         return sorted(n for n in os.listdir(self.queue_folder(queue)) if n[0] != ".")
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         folder = self.queue_folder(queue)
-        if len(os.listdir(folder)) >= MOST_WAITING:
+        if len(self._waiting(queue)) >= MOST_WAITING:
             return
         name = f"{time_ns():020d}-{uuid.uuid4().hex}"
         hidden = folder / f".{name}"

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown
 
 from . import broker  # noqa: F401  registers doorbell://
@@ -16,6 +16,36 @@ from .clock import add_clock
 logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+
+class Look(Task):
+    """A task that finds its own work; one at a time of a kind in a process.
+
+    Rung while it is running, it looks once more when it is done: what came in
+    meanwhile may have come too late for the first look.
+    """
+
+    abstract = True
+    _state = threading.Lock()
+    _is_running = False
+    _is_rung = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        with self._state:
+            self._is_rung = self._is_running
+            if self._is_running:
+                return
+            self._is_running = True
+        again = True
+        while again:
+            try:
+                self.run(*args, **kwargs)
+            except BaseException:
+                self._is_running = False
+                raise
+            with self._state:
+                again, self._is_rung = self._is_rung, False
+                self._is_running = again
 
 
 class Tocsin(Celery):
@@ -38,7 +68,7 @@ class Tocsin(Celery):
             logger.warning("The bell for %s did not ring: %s", name, error)
 
 
-app = Tocsin("tocsin")
+app = Tocsin("tocsin", task_cls=Look)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 add_clock(app)
@@ -90,7 +120,7 @@ class Watch:
                 continue
             self.note(name)
             try:
-                app.tasks[name].run()
+                app.tasks[name]()
             except Exception:
                 logger.exception("%s failed", name)
             finally:

@@ -188,7 +188,8 @@ CELERY_BEAT_SCHEDULE = {
     "fan news out": _every("subscriptions.tasks.fan_out_due", 1.0),
     "build the pages": _every("statuspages.tasks.build_pages", 1.0),
     "forget who never confirmed": _every("subscriptions.tasks.forget", 3600.0),
-    "prune old results": _every("monitors.tasks.prune", 600.0),
+    "prune old results": _every("monitors.tasks.prune", 60.0),
+    "prune old messages": _every("outbox.tasks.prune", 3600.0),
 }
 
 # Timings that tests and operators may want to change; all in seconds.
@@ -196,6 +197,7 @@ CELERY_BEAT_SCHEDULE = {
 CHECK_LEASE_SECONDS = env.float("CHECK_LEASE_SECONDS", default=30.0)
 DELIVERY_LEASE_SECONDS = env.float("DELIVERY_LEASE_SECONDS", default=60.0)
 RESULT_RETENTION_DAYS = env.int("RESULT_RETENTION_DAYS", default=30)
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", default=90)
 
 # Mail
 

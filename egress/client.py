@@ -98,7 +98,10 @@ def _connect(host: str, port: int) -> socket.socket:
             error = failure
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _exchange.sock = sock
+            if _exchange.sock is not None:
+                _exchange.sock.close()  # that of before a redirect
+            # TLS takes the original away; the duplicate can still cut it off.
+            _exchange.sock = sock.dup()
             return sock
     raise error
 
@@ -177,7 +180,8 @@ def _deadline(request: Request) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        _exchange.sock = None
+        if sock := state.pop("sock", None):
+            sock.close()
 
 
 def send(request: Request) -> Response:
@@ -233,5 +237,10 @@ def _reason(error: BaseException) -> str:
             return f"TLS failed: {seen.reason}"
         if isinstance(seen, requests.TooManyRedirects):
             return "Too many redirects"
+        if isinstance(seen, TimeoutError):
+            return f"Not in time: {seen}"
+        if isinstance(seen, OSError) and seen.strerror:
+            return f"No connection: {seen.strerror}"
         seen = seen.__cause__ or seen.__context__
-    return f"{type(error).__name__}: {error}"[:300]
+    # Not its text: urllib3 puts the whole address in it, and that is a secret.
+    return type(error).__name__

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,6 +43,8 @@ class Moment(forms.DateTimeField):
         at: datetime | None = super().clean(value)
         if at and at > timezone.now():
             raise forms.ValidationError("This moment is still to come; times are UTC.")
+        if at and at.year < 2000:
+            raise forms.ValidationError("This moment lies before the year 2000.")
         return at
 
 
@@ -74,12 +77,19 @@ class UpdateForm(forms.Form):
     version = forms.IntegerField(widget=forms.HiddenInput)
 
 
-class TitleForm(forms.ModelForm):
+class FactsForm(forms.ModelForm):
     version = forms.IntegerField(widget=forms.HiddenInput)
+    started_at = Moment(label="Began", help_text="UTC")
 
     class Meta:
         model = Incident
-        fields = ["title"]
+        fields = ["title", "severity", "started_at"]
+
+    def clean_started_at(self) -> datetime:
+        at: datetime = self.cleaned_data["started_at"]
+        if self.instance.ended_at and at > self.instance.ended_at:
+            raise forms.ValidationError("It had ended by then.")
+        return at
 
 
 class ImpactForm(forms.Form):
@@ -168,7 +178,7 @@ class IncidentAdmin(desk.Retiring):
     doors: ClassVar[dict[str, str]] = {
         "_publish": "publish",
         "_preview": "preview",
-        "_rename": "rename",
+        "_revise": "revise",
         "_affect": "affect",
         "_spare": "spare",
     }
@@ -310,16 +320,16 @@ class IncidentAdmin(desk.Retiring):
         html = markdown.render(request.POST.get("body", "")[:20_000])
         return self.workspace(request, incident, update_form=form, preview=html)
 
-    def rename(self, request: HttpRequest, incident: Incident) -> HttpResponse:
-        form = TitleForm(request.POST, instance=Incident(title=incident.title))
+    def revise(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        form = FactsForm(request.POST, instance=copy(incident))
         if not form.is_valid():
-            return self.workspace(request, incident, title_form=form)
-        title, version = form.cleaned_data["title"], form.cleaned_data["version"]
+            return self.workspace(request, incident, facts_form=form)
+        version = form.cleaned_data.pop("version")
 
-        def rename(current: Incident) -> None:
-            current.revise(at=timezone.now(), title=title)
+        def revise(current: Incident) -> None:
+            current.revise(at=timezone.now(), **form.cleaned_data)
 
-        return self.change(request, incident, version, rename, "Renamed")
+        return self.change(request, incident, version, revise, "Changed the facts")
 
     def affect(self, request: HttpRequest, incident: Incident) -> HttpResponse:
         form = ImpactForm(request.POST)
@@ -374,9 +384,9 @@ class IncidentAdmin(desk.Retiring):
         )
         posted = request.POST.copy()
         posted["version"] = str(incident.version)
-        if "_rename" in posted:
-            form = TitleForm(posted, instance=Incident(title=incident.title))
-            return self.workspace(request, incident, title_form=form)
+        if "_revise" in posted:
+            form = FactsForm(posted, instance=copy(incident))
+            return self.workspace(request, incident, facts_form=form)
         return self.workspace(request, incident, update_form=UpdateForm(posted))
 
     def done(
@@ -403,7 +413,7 @@ class IncidentAdmin(desk.Retiring):
             "may_delete": self.has_delete_permission(request, incident),
             "states": State.choices,
             "update_form": UpdateForm(initial={"state": incident.state} | version),
-            "title_form": TitleForm(instance=incident, initial=version),
+            "facts_form": FactsForm(instance=incident, initial=version),
             "impact_form": ImpactForm(initial=version),
             "preview": "",
             "impacts": impact_rows(incident),

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -101,6 +102,7 @@ class IncidentSerializer(StrictModelSerializer):
         "source": "Incidents written here come from the API.",
     }
     severity = SeverityField(required=False)
+    started_at = PastField(required=False)
     monitors = ImpactSerializer(many=True, required=False)
     updates = UpdateSerializer(many=True, read_only=True)
 
@@ -118,7 +120,12 @@ class IncidentSerializer(StrictModelSerializer):
             "monitors",
             "updates",
         ]
-        read_only_fields = ["state", "source", "started_at", "ended_at"]
+        read_only_fields = ["state", "source", "ended_at"]
+
+    def validate_started_at(self, at: datetime) -> datetime:
+        if self.instance and self.instance.ended_at and at > self.instance.ended_at:
+            raise ValidationError("It had ended by then.")
+        return at
 
     def validate_monitors(self, told: list[dict[str, Any]]) -> dict[Monitor, str]:
         levels = {item["monitor"]["tag"]: item["level"] for item in told}

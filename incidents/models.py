@@ -175,9 +175,11 @@ class Incident(models.Model):
         others only joins the story.
         """
         self._lock()
-        was = self.state
+        was, ended = self.state, self.ended_at
         written = self._write(state, body, at, author)
         self._follow_latest()
+        if ended and self.state != State.RESOLVED:
+            self._go_on(ended, at)
         if was != State.RESOLVED and self.state == State.RESOLVED:
             signal = incident_resolved
         elif was == State.RESOLVED and self.state != State.RESOLVED:
@@ -221,6 +223,8 @@ class Incident(models.Model):
             return False
         if self.state != State.RESOLVED:
             return False
+        if not Alert.objects.triggered().filter(pk=alert.pk).exists():
+            return False  # resolved since it was seen to fail
         newest = self.updates.order_by("-at").first()
         then = max(at, newest.at) if newest else at
         self.update(state=State.INVESTIGATING, body=words.reopened(alert), at=then)
@@ -250,14 +254,17 @@ class Incident(models.Model):
         at: datetime,
         title: str | None = None,
         severity: int | None = None,
+        started_at: datetime | None = None,
         impacts: Mapping[Monitor, str] | None = None,
     ) -> None:
         """Change what is shown without an update; `impacts` are all there are."""
         self._lock()
         self.title = self.title if title is None else title
         self.severity = self.severity if severity is None else severity
+        if started_at is not None and started_at != self.started_at:
+            self._begin_at(started_at)
         self.version += 1
-        self.save(update_fields=["title", "severity", "version"])
+        self.save(update_fields=["title", "severity", "started_at", "version"])
         if impacts is not None:
             open_impacts = self.impacts.filter(ended_at=None)
             for impact in open_impacts.exclude(monitor__in=list(impacts)):
@@ -274,6 +281,14 @@ class Incident(models.Model):
         locked = Incident.objects.select_for_update(no_key=True).get(pk=self.pk)
         for name in ("state", "ended_at", "deleted_at", "version", "published_at"):
             setattr(self, name, getattr(locked, name))
+
+    def _begin_at(self, at: datetime) -> None:
+        """Move the beginning, and whatever has begun with it."""
+        at = min(at, self.ended_at) if self.ended_at else at
+        self.impacts.filter(started_at=self.started_at).update(started_at=at)
+        overlays = Overlay.objects.filter(cause=self.cause)
+        overlays.filter(started_at=self.started_at).update(started_at=at)
+        self.started_at = at
 
     def _affect(
         self, monitor: Monitor, level: str, *, at: datetime, counts: bool
@@ -329,6 +344,12 @@ class Incident(models.Model):
         self.save(update_fields=["state", "ended_at", "version"])
         if self.ended_at:
             self._end_impacts(self.ended_at)
+
+    def _go_on(self, ended: datetime, at: datetime) -> None:
+        """What had ended with the incident goes on with it."""
+        counts = self.source != self.Source.ALERT
+        for impact in self.impacts.filter(ended_at=ended).select_related("monitor"):
+            self._affect(impact.monitor, impact.level, at=at, counts=counts)
 
     def _end_impacts(self, at: datetime, **which: Any) -> None:
         self.impacts.filter(ended_at=None, **which).update(ended_at=at)

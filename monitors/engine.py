@@ -99,8 +99,8 @@ class Engine:
             numbers = {c.number for start, c in self._held.values() if start < old}
             ids = [c.monitor.pk for start, c in self._held.values() if start < old]
         if ids:
-            MonitorState.objects.filter(pk__in=ids, claim__in=numbers).update(
-                lease_until=timezone.now() + timedelta(seconds=lease)
+            MonitorState.renew(
+                ids, numbers, until=timezone.now() + timedelta(seconds=lease)
             )
 
     # The driving thread

@@ -16,6 +16,7 @@ from django.db import connection, models, transaction
 from django.db.models import F, Q, UniqueConstraint
 from django.utils import timezone
 
+from access.pool import give_back
 from egress.kinds import ConfigInvalid, as_config, build
 
 from .checkers import CHECKERS, Checker, Outcome
@@ -117,8 +118,9 @@ class Monitor(models.Model):
                 MonitorState.begin([self])
             return
         with transaction.atomic():
-            before = Monitor.objects.filter(pk=self.pk).values("kind", "config").first()
-            edited = before != {"kind": self.kind, "config": self.config}
+            asked = Monitor.objects.filter(pk=self.pk).values("kind", "config")
+            edited = asked.first() != {"kind": self.kind, "config": self.config}
+            paced = Monitor.objects.filter(pk=self.pk, interval=self.interval).exists()
             if edited:
                 self.counts_from = timezone.now()
             super().save(*args, **kwargs)
@@ -127,6 +129,10 @@ class Monitor(models.Model):
                 MonitorState.objects.filter(monitor=self).update(
                     claim=None, lease_until=None, due_at=self.counts_from
                 )
+            elif not paced:
+                # The next check comes now; after it the new interval holds.
+                waiting = MonitorState.objects.filter(monitor=self, claim=None)
+                waiting.exclude(due_at=None).update(due_at=timezone.now())
 
     @transaction.atomic
     def pause(self, *, at: datetime) -> bool:
@@ -185,7 +191,9 @@ class Monitor(models.Model):
 
     def probe(self) -> Outcome:
         """Ask the target once, leaving no trace in history."""
-        return self.checker.run()
+        checker = self.checker
+        give_back()
+        return checker.run()
 
     def next_due(self, after: datetime) -> datetime:
         """Return the first of this monitor's slots after a moment.
@@ -290,15 +298,23 @@ class MonitorState(models.Model):
         return [Claim(state.monitor, claim, state.due_at or at) for state in states]
 
     @classmethod
+    @transaction.atomic
+    def renew(
+        cls, ids: Iterable[int], claims: Iterable[int], *, until: datetime
+    ) -> None:
+        """Let claims last longer: their checks are still running."""
+        held = cls.objects.filter(pk__in=list(ids), claim__in=list(claims))
+        list(held.select_for_update().order_by("pk").values_list("pk"))
+        held.update(lease_until=until)
+
+    @classmethod
     def release(cls, claims: Iterable["Claim"]) -> None:
         """Give back what was claimed and not checked, for others to take now."""
-        by_number: dict[int, list[int]] = {}
-        for claim in claims:
-            by_number.setdefault(claim.number, []).append(claim.monitor.pk)
-        for number, ids in by_number.items():
-            cls.objects.filter(pk__in=ids, claim=number).update(
-                claim=None, lease_until=None
-            )
+        held = {claim.monitor.pk: claim.number for claim in claims}
+        with transaction.atomic():
+            locked = cls.objects.select_for_update().filter(pk__in=held).order_by("pk")
+            mine = [state.pk for state in locked if state.claim == held[state.pk]]
+            cls.objects.filter(pk__in=mine).update(claim=None, lease_until=None)
 
 
 class Claim:

@@ -7,7 +7,7 @@ all of it: measured on 300 rows it costs some fifty times the statement below.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 # Well under the most parameters that any SQLite of the last years takes.
 MOST_PARAMETERS: Final = 30_000
@@ -28,6 +28,24 @@ def update_rows(
     changes only if that field grows.
     """
     at_once = MOST_PARAMETERS // len(names)
+    if rows and connection.features.has_select_for_update:
+        with transaction.atomic():
+            # Two workers that lock the same rows do it in the same order.
+            keys = {f"{names[0]}__in": [row[0] for row in rows]}
+            locked = model._default_manager.select_for_update(no_key=True)
+            list(locked.filter(**keys).order_by(names[0]).values_list(names[0]))
+            return _update_all(model, names, rows, at_once, version, rising)
+    return _update_all(model, names, rows, at_once, version, rising)
+
+
+def _update_all(
+    model: type[models.Model],
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    at_once: int,
+    version: str,
+    rising: str,
+) -> int:
     return sum(
         _update(model, names, rows[start : start + at_once], version, rising)
         for start in range(0, len(rows), at_once)

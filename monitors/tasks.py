@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from .models import CheckResult, MonitorState, Pulse
 # A little more than the second between two ticks, so that a tick that comes
 # late still finds each check before its moment.
 AHEAD = timedelta(seconds=1.5)
-PRUNED_AT_ONCE = 5000
+PRUNED_AT_ONCE = 1000
+PRUNE_SECONDS = 20.0
 
 
 @shared_task
@@ -35,12 +37,15 @@ def expire() -> None:
 
 @shared_task
 def prune() -> None:
-    """Delete a few of the raw results that are past their retention."""
+    """Delete raw results past their retention, a few at a time for a while."""
     oldest = timezone.now() - timedelta(days=settings.RESULT_RETENTION_DAYS)
     old = CheckResult.objects.filter(checked_at__lt=oldest).order_by("checked_at")
-    CheckResult.objects.filter(
-        pk__in=list(old.values_list("pk", flat=True)[:PRUNED_AT_ONCE])
-    ).delete()
+    until = time.monotonic() + PRUNE_SECONDS
+    while time.monotonic() < until:
+        some = list(old.values_list("pk", flat=True)[:PRUNED_AT_ONCE])
+        CheckResult.objects.filter(pk__in=some).delete()
+        if len(some) < PRUNED_AT_ONCE:
+            break
 
 
 @worker_shutdown.connect

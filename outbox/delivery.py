@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
+from access.pool import give_back
+
 from .channels import CHANNELS, Channel, Content, DeliveryFailed, Envelope
 from .models import Attempt, Message, Trigger
 from .rendering import Withdrawn, render
@@ -83,13 +85,13 @@ def deliver(message: Message) -> None:
         message.cancelled(str(reason), at=timezone.now())
         return
     except DeliveryFailed as failure:
+        answer, succeeded = str(failure).replace("\x00", ""), False
         settled = message.failed(
-            str(failure),
+            answer,
             at=timezone.now(),
             final=failure.final,
             retry_after=failure.retry_after,
         )
-        answer, succeeded = str(failure), False
     except Exception as error:
         # A bug in a template must not lose the message: it waits for the mend.
         logger.exception("Message %s could not be made", message.key)
@@ -109,6 +111,7 @@ def deliver(message: Message) -> None:
 
 
 def _hand_over(message: Message) -> str:
+    """Render and deliver; hold no connection of the pool while others think."""
     channel = _channel(message)
     envelope = Envelope(
         key=str(message.key),
@@ -116,7 +119,10 @@ def _hand_over(message: Message) -> str:
         created_at=message.created_at,
         attempted_at=timezone.now(),
     )
-    return channel.deliver(render(message), envelope)
+    content = render(message)
+    give_back()
+    # PostgreSQL keeps no NUL, and a receiver may answer anything.
+    return channel.deliver(content, envelope).replace("\x00", "")
 
 
 def _channel(message: Message) -> Channel:
@@ -147,7 +153,9 @@ def send_test(trigger: Trigger, *, at: datetime) -> tuple[bool, str]:
         key=str(uuid.uuid4()), destination="", created_at=at, attempted_at=at
     )
     try:
-        return True, trigger.channel.deliver(content, envelope)
+        channel = trigger.channel
+        give_back()
+        return True, channel.deliver(content, envelope)
     except DeliveryFailed as failure:
         return False, str(failure)
     except Exception as error:  # a channel's bug is an answer, too

@@ -50,6 +50,11 @@ class StatusPage(models.Model):
         return self.title
 
     def clean(self) -> None:
+        others = StatusPage.objects.exclude(pk=self.pk)
+        if not self.is_default and not others.filter(is_default=True).exists():
+            raise ValidationError(
+                {"is_default": "Some page has to be shown at the root; tick this one."}
+            )
         if self.timezone not in zoneinfo.available_timezones():
             raise ValidationError(
                 {"timezone": "Give a zone by its name, such as Europe/Berlin."}
@@ -66,7 +71,7 @@ class StatusPage(models.Model):
     @classmethod
     def default(cls) -> "StatusPage":
         """Return the page at the root, made if there is none yet."""
-        found = cls.objects.filter(is_default=True).first()
+        found = cls.objects.order_by("-is_default", "pk").first()
         if found is None:
             found, _ = cls.objects.get_or_create(
                 is_default=True, defaults={"title": "Status", "slug": "status"}

@@ -120,9 +120,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def _first_of(month: str) -> date | None:
     try:
-        return datetime.strptime(month, "%Y-%m").date()
+        first = datetime.strptime(month, "%Y-%m").date()
     except ValueError:
         return None
+    return first if first.year >= 2000 else None
 
 
 def _stories(page: StatusPage, incidents: Any, now: datetime) -> list[Story]:

@@ -60,14 +60,12 @@ class SubscriberAdmin(desk.Desk):
         obj.pk = Subscriber.add(obj.email, at=timezone.now()).pk
 
     def delete_model(self, request: HttpRequest, obj: Subscriber) -> None:
-        obj.unsubscribe(at=timezone.now())
-        obj.delete()
+        Subscriber.forget(Subscriber.objects.filter(pk=obj.pk))
 
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[Subscriber]
     ) -> None:
-        for subscriber in queryset:
-            self.delete_model(request, subscriber)
+        Subscriber.forget(Subscriber.objects.filter(pk__in=queryset.values("pk")))
 
     def object_actions(self, shown: Subscriber) -> list[desk.ObjectAction]:
         if shown.state == Subscriber.State.UNSUBSCRIBED:

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from incidents.models import Incident, IncidentUpdate
-from outbox.models import Message, cancel, message
+from outbox.models import Message, cancel, forget, message
 from statuspages.models import StatusPage
 from statuspages.stories import on_page
 
@@ -119,6 +119,16 @@ class Subscriber(models.Model):
         cancel(recipient_key=self.key, reason="The subscriber has unsubscribed.")
         self.refresh_from_db()
         return True
+
+    @classmethod
+    @transaction.atomic
+    def forget(cls, subscribers: "SubscriberQuerySet") -> None:
+        """Delete subscribers, and their addresses wherever else they stand."""
+        found = list(subscribers)
+        for subscriber in found:
+            subscriber.unsubscribe(at=timezone.now())
+        forget(subscriber.key for subscriber in found)
+        cls.objects.filter(pk__in=[subscriber.pk for subscriber in found]).delete()
 
     # Properties
 

@@ -16,6 +16,5 @@ def fan_out_due() -> None:
 def forget() -> None:
     """Forget addresses that nobody confirmed within a week."""
     oldest = timezone.now() - Subscriber.FORGET_AFTER
-    Subscriber.objects.filter(
-        state=Subscriber.State.PENDING, asked_at__lt=oldest
-    ).delete()
+    pending = Subscriber.objects.filter(state=Subscriber.State.PENDING)
+    Subscriber.forget(pending.filter(asked_at__lt=oldest))

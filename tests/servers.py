@@ -102,17 +102,24 @@ class Mail:
 class MailServer:
     """An SMTP server on 127.0.0.1; `mails` holds all it took.
 
-    `answer`, if set, is what it says instead of taking a mail.
+    `answer`, if set, is what it says instead of taking a mail, and
+    `answer_to_sender` instead of hearing the sender out.
     """
 
     def __init__(self):
-        self.mails, self.answer = [], ""
+        self.mails, self.answer, self.answer_to_sender = [], "", ""
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port())
         self._controller.start()
 
     @property
     def port(self):
         return self._controller.port
+
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        if self.answer_to_sender:
+            return self.answer_to_sender
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         if self.answer:

@@ -52,7 +52,10 @@ class EmailChannel(Channel):
             raise _refused(error) from error
         except smtplib.SMTPResponseException as error:
             said = f"{error.smtp_code} {_words(error.smtp_error)}"
-            raise DeliveryFailed(said, final=500 <= error.smtp_code < 600) from error
+            # A login or sender that is refused is our fault, and will be mended.
+            theirs = isinstance(error, smtplib.SMTPDataError)
+            final = theirs and 500 <= error.smtp_code < 600
+            raise DeliveryFailed(said, final=final) from error
         except AnymailInvalidAddress as error:
             raise DeliveryFailed(str(error)[:500], final=True) from error
         except AnymailRequestsAPIError as error:

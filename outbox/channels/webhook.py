@@ -12,10 +12,10 @@ from egress.kinds import ConfigInvalid, option
 
 from .base import Channel, Content, DeliveryFailed, Envelope
 
-# Answers after which another attempt cannot succeed: the request itself is
-# refused (400, 401, 403, 405, 413, 422 …) or the address is gone (404, 410).
-# 408, 425 and 429 mean "not now".
-_NOT_NOW = {408, 425, 429}
+# Answers after which another attempt cannot succeed: the message itself is
+# refused, or the address is gone for good. Others, 401 to 404 among them, are
+# what a receiver says in the middle of its own deployment.
+_FINAL = {400, 410, 413, 422}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +88,8 @@ def _judge(answer: Response) -> str:
     said = f"{answer.status} {text[:500]}".strip()
     if 200 <= answer.status < 300:
         return said
-    final = 400 <= answer.status < 500 and answer.status not in _NOT_NOW
     # Redirects are not followed: a signed body must not go where it was not sent.
-    final = final or 300 <= answer.status < 400
+    final = answer.status in _FINAL
     raise DeliveryFailed(said, final=final, retry_after=_seconds(answer))
 
 

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 
 import pytest
 from django import forms
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from access import desk
@@ -220,3 +222,19 @@ def test_an_optional_field_takes_the_type_it_may_have():
 
     assert type(made) is forms.IntegerField
     assert made.label == "Size"
+
+
+@pytest.mark.django_db
+def test_only_superusers_make_or_widen_keys(client):
+    staff = get_user_model().objects.create_user("bo", password="pass", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(codename__endswith="apikey"))
+    client.force_login(staff)
+    key = ApiKey(name="old", scopes=["monitors:read"])
+    key.issue()
+    wider = {"name": "old", "scopes": ["incidents:write"]}
+
+    added = client.post("/admin/access/apikey/add/", wider)
+    client.post(f"/admin/access/apikey/{key.pk}/change/", wider)
+
+    assert added.status_code == 403
+    assert ApiKey.objects.get().scopes == ["monitors:read"]

@@ -422,3 +422,28 @@ def test_evaluating_takes_as_many_queries_for_30_monitors_as_for_one(
 
     assert len(one) == len(thirty)
     assert set(RuleState.objects.values_list("failures", flat=True)) == {1}
+
+
+@pytest.mark.django_db
+def test_notice_waits_for_its_incident_but_not_for_long(
+    make_monitor, make_rule, make_trigger, observe
+):
+    trigger = make_trigger("webhook", url="http://127.0.0.1:9/")
+    monitor = make_monitor()
+    make_rule(monitor, failure_threshold=1, triggers=[trigger])
+    observe(monitor, "down")
+
+    def explode(**kwargs):
+        raise RuntimeError
+
+    alert_triggered.connect(explode)
+    try:
+        evaluation.evaluate([monitor.pk])
+    finally:
+        alert_triggered.disconnect(explode)
+    waits = Message.objects.get().due_at - timezone.now()
+    assert timedelta() < waits <= Alert.NOTICES_WAIT
+
+    Transition.objects.update(due_at=timezone.now())
+    evaluation.sweep()
+    assert Message.objects.get().due_at <= timezone.now()

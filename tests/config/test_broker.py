@@ -112,3 +112,20 @@ def test_message_is_json(channel):
     (path,) = channel.queue_folder("bells").iterdir()
 
     assert json.loads(path.read_text()) == {"n": 1}
+
+
+def test_left_overs_of_killed_workers_do_not_fill_the_queue(tmp_path):
+    folder = tmp_path / "broker" / "deliveries"
+    folder.mkdir(parents=True)
+    for n in range(config.broker.MOST_WAITING + 1):
+        (folder / f".left-{n}").write_text("{}")
+        os.utime(folder / f".left-{n}", (0, 0))
+    options = {"folder": str(tmp_path / "broker")}
+
+    with Connection("doorbell://localhost", transport_options=options) as connection:
+        queue = connection.SimpleQueue("deliveries")
+        queue.put({"look": "now"})
+        assert queue.get(timeout=5).payload == {"look": "now"}
+        queue.close()
+
+    assert not list(folder.glob(".left-*"))

@@ -141,3 +141,36 @@ def test_bell_survives_a_dead_server(transactional_db, caplog, monkeypatch):
 
     assert "The bell for tests.look did not ring" in caplog.text
     assert time.monotonic() - started < 2
+
+
+def test_task_runs_one_at_a_time_and_once_more_if_rung_meanwhile():
+    began, go_on, runs = threading.Event(), threading.Event(), []
+
+    @app.task(name="tests.look", shared=False)
+    def look():
+        runs.append(1)
+        began.set()
+        go_on.wait(20)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert began.wait(20)
+    look()
+    look()
+    assert len(runs) == 1
+    go_on.set()
+    thread.join(20)
+
+    assert len(runs) == 2
+    look()
+    assert len(runs) == 3
+
+
+def test_task_that_failed_runs_again():
+    @app.task(name="tests.stumble", shared=False)
+    def stumble():
+        raise ValueError("stumbled")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="stumbled"):
+            stumble()

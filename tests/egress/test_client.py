@@ -1,8 +1,18 @@
+import ipaddress
+import socket
+import ssl
+import tempfile
 import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from egress import policy
+from egress import client, policy
 from egress.client import Request, RequestFailed, Response, send
 from egress.policy import OPERATORS, STRANGERS, Refused
 from egress.transfers import Transfers
@@ -192,3 +202,59 @@ def test_strangers_reach_public_addresses_only(address):
     with pytest.raises(Refused):
         STRANGERS.judge(address)
     policy.STRANGERS.judge("93.184.215.14")
+
+
+@pytest.fixture
+def dripping():
+    """An https server that answers a byte at a time, for ever."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "drip")])
+    host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 4711)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem + secret)
+        file.flush()
+        context.load_cert_chain(file.name)
+    client._Adapter.context.load_verify_locations(cadata=pem.decode())
+    stopped = threading.Event()
+
+    def serve(listening):
+        with (
+            suppress(OSError),
+            context.wrap_socket(listening.accept()[0], True) as peer,
+        ):
+            peer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not stopped.wait(0.1):
+                peer.sendall(b"X: y\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=[listening])
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        stopped.set()
+        thread.join(20)
+
+
+def test_deadline_cuts_off_a_dripping_answer_over_tls(dripping):
+    began = time.monotonic()
+
+    failure = by_requests(Request(url=dripping, timeout=1.0))
+
+    assert str(failure) == "No answer within 1 s"
+    # Without the cut it would go on until the server has had enough.
+    assert time.monotonic() - began < 15

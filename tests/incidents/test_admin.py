@@ -160,14 +160,22 @@ def test_who_is_too_late_keeps_the_text_and_reads_what_is_new(admin, incident, p
     assert incident.updates.count() == 3
 
 
-def test_the_title_changes_unless_somebody_was_faster(admin, incident, page):
-    before = incident.version
+def test_the_facts_change_unless_somebody_was_faster(admin, incident, page):
+    earlier = incident.started_at - timedelta(hours=1)
+    given = {
+        "severity": 3,
+        "started_at": earlier.strftime("%Y-%m-%dT%H:%M:%S"),
+        "version": incident.version,
+        "_revise": "",
+    }
 
-    admin.post(page, {"title": "Checkout fails", "version": before, "_rename": ""})
+    admin.post(page, given | {"title": "Checkout fails"})
     incident.refresh_from_db()
-    late = admin.post(page, {"title": "Mine", "version": before, "_rename": ""})
+    late = admin.post(page, given | {"title": "Mine"})
 
-    assert incident.title == "Checkout fails"
+    assert (incident.title, incident.severity) == ("Checkout fails", 3)
+    assert incident.started_at == earlier.replace(microsecond=0)
+    assert incident.impacts.get().started_at == incident.started_at
     assert "Somebody else has changed this incident" in text(late)
     assert Incident.objects.get().title == "Checkout fails"
 

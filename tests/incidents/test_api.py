@@ -293,7 +293,9 @@ def test_state_is_not_patched(api, open_incident):
     assert answer.json()["errors"] == {
         "state": ["This field is read-only. Write an update to change it."],
         "ended_at": ["This field is read-only. Write an update that resolves it."],
-        "summary": ["There is no such field; there are title, severity, monitors."],
+        "summary": [
+            "There is no such field; there are title, severity, started_at, monitors."
+        ],
     }
 
 

@@ -347,3 +347,34 @@ def test_transition_is_only_announced_once(make_alert):
     assert transition.announce(at=NOW) is True
     assert again.announce(at=NOW) is False
     assert Incident.objects.count() == 1
+
+
+def test_alert_resolved_meanwhile_reopens_nothing(make_alert):
+    alert = make_alert()
+    open_incident(alert=alert, transition=alert.transitions.get())
+    incident = Incident.objects.get()
+    incident.update(state=State.RESOLVED, body="Done.", at=minutes(30))
+    seen = Alert.objects.get()
+    close_incident(alert=alert, transition=end(alert, minutes(31)))
+
+    reopen_incidents(alerts=[seen], at=minutes(32))
+
+    incident.refresh_from_db()
+    assert incident.state == State.RESOLVED
+
+
+def test_what_had_ended_with_the_incident_goes_on_with_it(opened):
+    opened.update(state=State.RESOLVED, body="Done.", at=minutes(9))
+    opened.update(state=State.IDENTIFIED, body="Not done.", at=minutes(20))
+
+    again = opened.impacts.get(ended_at=None)
+    assert (again.level, again.started_at) == ("DEGRADED", minutes(20))
+    assert Overlay.objects.get(ended_at=None).status == "degraded"
+
+
+def test_beginning_may_be_corrected_with_what_began_then(opened):
+    opened.revise(started_at=minutes(-10), at=minutes(5))
+
+    assert Incident.objects.get().started_at == minutes(-10)
+    assert opened.impacts.get().started_at == minutes(-10)
+    assert Overlay.objects.get().started_at == minutes(-10)

@@ -163,3 +163,15 @@ def test_slots_of_many_monitors_spread_over_the_interval():
 
     a_second = [sum(s <= phase < s + 1 for phase in phases) for s in range(60)]
     assert max(a_second) < 40
+
+
+@pytest.mark.django_db
+def test_new_interval_takes_effect_at_once(make_monitor):
+    monitor = make_monitor(interval=86_400)
+    far = timezone.now() + timedelta(hours=21)
+    MonitorState.objects.update(due_at=far)
+
+    monitor.interval = 5
+    monitor.save()
+
+    assert MonitorState.objects.get().due_at <= timezone.now()

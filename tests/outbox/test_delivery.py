@@ -1,12 +1,13 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from outbox import delivery, rendering
+from outbox import delivery, rendering, tasks
 from outbox.channels import Content
-from outbox.models import Attempt, Message, Trigger, cancel, message
+from outbox.models import Attempt, Message, Trigger, cancel, forget, message
 from tests.servers import WebServer
 from tests.workers import eventually
 
@@ -134,7 +135,7 @@ def test_message_is_given_up_after_the_last_attempt_and_can_be_replayed(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 410, 422])
+@pytest.mark.parametrize("status", [400, 410, 413, 422])
 def test_answer_that_will_not_change_is_final(
     status, queue, attempt, receiver, make_trigger
 ):
@@ -320,3 +321,97 @@ def test_waits_grow_and_stay_within_an_hour():
     assert 2.5 <= waits[0] <= 5
     assert all(0 < wait <= 3600 for wait in waits)
     assert waits[20] >= 1800
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 503])
+def test_answer_of_a_receiver_in_deployment_is_not_final(
+    status, queue, attempt, receiver, make_trigger
+):
+    row = queue(make_trigger("webhook", url=receiver.url))
+    receiver.status, receiver.headers = status, {"Location": receiver.url}
+
+    attempt()
+
+    row.refresh_from_db()
+    assert (row.state, row.attempts) == ("QUEUED", 1)
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.django_db
+def test_secret_that_cannot_be_decrypted_fails_its_own_message_only(
+    queue, attempt, receiver, make_trigger
+):
+    bad, good = (make_trigger("webhook", n, url=receiver.url) for n in ("bad", "good"))
+    first, second = queue(bad), queue(good)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE outbox_trigger SET config='x' WHERE id=%s", [bad.pk])
+
+    attempt()
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.state, second.state) == ("QUEUED", "DELIVERED")
+    assert "ENCRYPTION_KEYS" in first.last_answer
+
+
+@pytest.mark.django_db
+def test_answer_may_hold_anything(queue, attempt, receiver, make_trigger):
+    row = queue(make_trigger("webhook", url=receiver.url))
+    receiver.body = b"ok\x00\xff<script>"
+
+    attempt()
+
+    row.refresh_from_db()
+    assert row.state == "DELIVERED"
+    assert "\x00" not in row.last_answer
+
+
+@pytest.mark.django_db
+def test_address_of_a_webhook_is_in_no_answer(queue, attempt, make_trigger):
+    row = queue(make_trigger("webhook", url="http://255.255.255.255/services/SECRET"))
+
+    attempt()
+
+    row.refresh_from_db()
+    assert row.last_answer
+    assert "SECRET" not in row.last_answer + row.log.get().answer
+
+
+@pytest.mark.django_db
+def test_refused_sender_is_our_fault_and_not_final(queue, attempt, mailbox):
+    mailbox.answer_to_sender = "550 you are not allowed to send"
+    row = queue(destination="reader@example.org")
+
+    attempt()
+
+    row.refresh_from_db()
+    assert row.state == "QUEUED"
+
+
+@pytest.mark.django_db
+def test_settled_messages_are_pruned_after_their_retention(
+    queue, attempt, receiver, make_trigger
+):
+    trigger = make_trigger("webhook", url=receiver.url)
+    old, fresh = queue(trigger, 1), queue(trigger, 2)
+    attempt()
+    waiting = queue(trigger, 3)
+    long_ago = timezone.now() - timedelta(days=91)
+    Message.objects.filter(pk=old.pk).update(finished_at=long_ago)
+
+    tasks.prune.run()
+
+    assert set(Message.objects.all()) == {fresh, waiting}
+    assert Attempt.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_forgotten_address_stands_nowhere(queue, attempt, mailbox):
+    queue(destination="reader@example.org", recipient_key="subscriber:1")
+    attempt()
+
+    forget(["subscriber:1"])
+
+    row = Message.objects.get()
+    assert "reader" not in row.destination + row.last_answer + row.log.get().answer

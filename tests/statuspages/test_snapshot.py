@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from monitors.models import Overlay
@@ -290,3 +291,16 @@ def test_page_of_many_monitors_stays_small(page, show, make_monitor, stand):
         stand(make_monitor(f"m{n}"), "up", lasting=timedelta(days=80))
 
     assert len(show()) < 50_000
+
+
+@pytest.mark.django_db
+def test_some_page_is_always_at_the_root(client):
+    page = StatusPage.default()
+    page.is_default = False
+
+    with pytest.raises(ValidationError, match="Some page has to be shown"):
+        page.full_clean()
+    page.save()
+
+    assert StatusPage.default() == page
+    assert client.get("/").status_code == 200

@@ -10,7 +10,7 @@ from alerting.models import Alert
 from incidents.models import Incident
 from monitors.models import MonitorState
 from statuspages import snapshot, views
-from statuspages.models import ShownMonitor, Snapshot
+from statuspages.models import ShownMonitor, Snapshot, StatusPage
 
 
 def age(length):
@@ -275,3 +275,20 @@ def test_failing_page_says_so(client, page, monkeypatch):
 
     assert response.status_code == 500
     assert b"This page could not be made" in response.content
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/history/0001-01/", "/history/9999-12/", "/history/x/"),
+        *("/incidents/99999999999999999999/", "/unsubscribe/%00/"),
+        "/subscribe/confirm/%00/",
+    ],
+)
+def test_addresses_nobody_means_are_not_found(path, client):
+    page = StatusPage.default()
+    page.timezone = "Europe/Berlin"
+    page.save()
+
+    assert client.get(path).status_code == 404

@@ -212,6 +212,15 @@ class Desk(admin.ModelAdmin):
         meta = self.opts
         return request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}")
 
+    def note_changes(
+        self, request: HttpRequest, changed: Sequence[Any], note: str, outcome: str
+    ) -> None:
+        """Write into the log of each what was done, and say it in one message."""
+        for one in changed:
+            self.log_change(request, one, note)
+        words = count(len(changed), str(self.opts.verbose_name)).capitalize()
+        self.message_user(request, f"{words} {outcome}")
+
     def response_action(
         self, request: HttpRequest, queryset: models.QuerySet[Any], *where: Any
     ) -> HttpResponse | None:

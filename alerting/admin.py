@@ -151,18 +151,14 @@ class AlertRuleAdmin(desk.Retiring):
     @admin.action(description="Switch off", permissions=["operate"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
         changed = [rule for rule in queryset if rule.switch_off(at=timezone.now())]
-        for rule in changed:
-            self.log_change(request, rule, "Switched off.")
-        words = desk.count(len(changed), "rule").capitalize()
-        self.message_user(request, f"{words} switched off; open alerts are resolved.")
+        outcome = "switched off; open alerts are resolved."
+        self.note_changes(request, changed, "Switched off.", outcome)
 
     @admin.action(description="Switch on", permissions=["operate"])
     def switch_on(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
         changed = [rule for rule in queryset if rule.switch_on(at=timezone.now())]
-        for rule in changed:
-            self.log_change(request, rule, "Switched on.")
-        words = desk.count(len(changed), "rule").capitalize()
-        self.message_user(request, f"{words} switched on, counting from zero.")
+        outcome = "switched on, counting from zero."
+        self.note_changes(request, changed, "Switched on.", outcome)
 
     @admin.display(description="On", ordering="is_active")
     def on(self, rule: AlertRule) -> str | SafeString:
@@ -242,11 +238,9 @@ class AlertAdmin(desk.Log):
     def resolve(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
         reason = f"Resolved by hand by {request.user.get_username()}."
         resolved = [a for a in queryset if a.resolve(reason=reason, at=timezone.now())]
-        for alert in resolved:
-            self.log_change(request, alert, "Resolved by hand.")
         evaluation.announce_due()
-        words = desk.count(len(resolved), "alert").capitalize()
-        self.message_user(request, f"{words} resolved; counting starts from zero.")
+        outcome = "resolved; counting starts from zero."
+        self.note_changes(request, resolved, "Resolved by hand.", outcome)
 
     @admin.display(description="No.", ordering="pk")
     def number(self, alert: Alert) -> int:

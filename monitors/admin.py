@@ -140,18 +140,14 @@ class MonitorAdmin(desk.Retiring):
     @admin.action(description="Pause", permissions=["operate"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> None:
         paused = [m for m in queryset if m.pause(at=timezone.now())]
-        for monitor in paused:
-            self.log_change(request, monitor, "Paused.")
-        words = desk.count(len(paused), "monitor").capitalize()
-        self.message_user(request, f"{words} paused; open alerts are resolved.")
+        outcome = "paused; open alerts are resolved."
+        self.note_changes(request, paused, "Paused.", outcome)
 
     @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Monitor]) -> None:
         resumed = [m for m in queryset if m.resume(at=timezone.now())]
-        for monitor in resumed:
-            self.log_change(request, monitor, "Resumed.")
-        words = desk.count(len(resumed), "monitor").capitalize()
-        self.message_user(request, f"{words} watched again, counting from zero.")
+        outcome = "watched again, counting from zero."
+        self.note_changes(request, resumed, "Resumed.", outcome)
 
     @admin.display(description="Status", ordering="state__status")
     def status(self, monitor: Monitor) -> SafeString:

@@ -175,13 +175,9 @@ class MessageAdmin(desk.Log):
 
     @admin.action(description="Send again", permissions=["operate"])
     def replay(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
-        changed = 0
-        for message in queryset:
-            if message.replay(at=timezone.now()):
-                changed += 1
-                self.log_change(request, message, "Sent again.")
-        words = desk.count(changed, "message")
-        self.message_user(request, f"{words.capitalize()} queued again, key unchanged.")
+        again = [m for m in queryset if m.replay(at=timezone.now())]
+        outcome = "queued again, key unchanged."
+        self.note_changes(request, again, "Sent again.", outcome)
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, message: Message) -> SafeString:

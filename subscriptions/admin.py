@@ -75,10 +75,8 @@ class SubscriberAdmin(desk.Desk):
     @admin.action(description="Unsubscribe", permissions=["operate"])
     def unsubscribe(self, request: HttpRequest, queryset: QuerySet[Subscriber]) -> None:
         gone = [s for s in queryset if s.unsubscribe(at=timezone.now())]
-        for subscriber in gone:
-            self.log_change(request, subscriber, "Unsubscribed.")
-        words = desk.count(len(gone), "subscriber").capitalize()
-        self.message_user(request, f"{words} unsubscribed; what was queued is gone.")
+        outcome = "unsubscribed; what was queued is gone."
+        self.note_changes(request, gone, "Unsubscribed.", outcome)
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, subscriber: Subscriber) -> SafeString:

@@ -140,8 +140,8 @@ def test_actions_switch_off_and_on(admin, make_monitor, make_rule):
     off = text(act(admin, "switch_off", rule))
     on = text(act(admin, "switch_on", rule))
 
-    assert "One rule switched off" in off
-    assert "One rule switched on" in on
+    assert "One alert rule switched off" in off
+    assert "One alert rule switched on" in on
     assert last_reason(alert) == "The rule was switched off."
 
 

@@ -57,6 +57,19 @@ def test_wiring_is_what_it_says():
     assert found == WIRING
 
 
+def test_readme_shows_the_wiring_as_grep_prints_it():
+    printed = [
+        f"    {path.parent.name}/apps.py:{number}: {line.strip()}"
+        for path in sorted(ROOT.glob("*/apps.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if ".connect(" in line
+    ]
+
+    shown = (ROOT / "README.md").read_text().splitlines()
+
+    assert [line for line in shown if ".connect(r" in line] == printed
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signal_has_the_receivers_of_the_wiring(name):
     expected = [line.split(" -> ")[1] for line in WIRING if f": {name} ->" in line]

@@ -82,6 +82,14 @@ def moment(at: datetime | None, *, ago: bool = False) -> SafeString:
     return format_html("{}<small>{}</small>", said, since(at)) if ago else said
 
 
+def ended(at: datetime | None, began: datetime) -> SafeString:
+    """When something ended and after how long; nothing while it goes on."""
+    if at is None:
+        return NOTHING
+    lasted = length((at - began).total_seconds())
+    return format_html("{}<small>after {}</small>", moment(at), lasted)
+
+
 def since(at: datetime) -> str:
     seconds = (timezone.now() - at).total_seconds()
     return f"in {length(-seconds)}" if seconds <= -1 else f"{length(seconds)} ago"

@@ -284,11 +284,7 @@ class AlertAdmin(desk.Log):
 
     @admin.display(description="Resolved", ordering="resolved_at")
     def resolved(self, alert: Alert) -> SafeString:
-        if alert.resolved_at is None:
-            return desk.NOTHING
-        lasted = (alert.resolved_at - alert.began_at).total_seconds()
-        said = desk.moment(alert.resolved_at)
-        return format_html("{}<small>after {}</small>", said, desk.length(lasted))
+        return desk.ended(alert.resolved_at, alert.began_at)
 
     @admin.display(description="Incident", ordering="incident_number")
     def incident(self, alert: Alert) -> SafeString:

@@ -15,10 +15,17 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from monitors.models import CheckResult, Monitor, MonitorState, Overlay
-from monitors.statements import update_rows
+from monitors.statements import locked_in_order, update_rows
 
 from . import rules
-from .models import Alert, AlertRule, EvaluationFailure, RuleState, Transition
+from .models import (
+    Alert,
+    AlertRule,
+    EvaluationFailure,
+    RuleState,
+    Transition,
+    back_off,
+)
 from .signals import alerts_still_failing
 
 logger = logging.getLogger(__name__)
@@ -65,7 +72,7 @@ def sweep() -> None:
     ).exclude(monitor__in=waiting)
     ids = list(left.values_list("monitor", flat=True)[:MOST_MONITORS])
     if ids:
-        evaluate(ids)
+        _evaluate(ids)
     _forget_mended()
     announce_due()
 
@@ -269,7 +276,8 @@ def _save_unchanged(pairs: Sequence[tuple[RuleState, rules.State]]) -> set[int]:
     names = ("id", "version", "counts_from", *RuleState.FIELDS)
     values = attrgetter(*RuleState.FIELDS)
     rows = [(r.pk, r.version, r.counts_from, *values(state)) for r, state in pairs]
-    saved = update_rows(RuleState, names, rows, version="version")
+    with locked_in_order(RuleState, "id", [row[0] for row in rows]):
+        saved = update_rows(RuleState, names, rows, version="version")
     if saved == len(pairs):
         return set()
     through = dict(
@@ -289,12 +297,9 @@ def _advance(done: dict[int, int]) -> None:
     done = {pk: n for pk, n in done.items() if n}
     if not done:
         return
-    update_rows(
-        MonitorState,
-        ("monitor", "evaluated_through"),
-        list(done.items()),
-        rising="evaluated_through",
-    )
+    names = ("monitor", "evaluated_through")
+    with locked_in_order(MonitorState, "monitor", list(done)):
+        update_rows(MonitorState, names, list(done.items()), rising="evaluated_through")
 
 
 def _note_failures(failures: dict[int, Exception]) -> None:
@@ -303,14 +308,13 @@ def _note_failures(failures: dict[int, Exception]) -> None:
     known = EvaluationFailure.objects.in_bulk(failures)
     for pk, error in failures.items():
         attempts = known[pk].attempts + 1 if pk in known else 1
-        wait = timedelta(seconds=min(300.0, 2.0 ** min(attempts, 10)))
         EvaluationFailure.objects.update_or_create(
             monitor_id=pk,
             defaults={
                 "error": f"{type(error).__name__}: {error}"[:500],
                 "attempts": attempts,
                 "failed_at": now,
-                "due_at": now + wait,
+                "due_at": now + back_off(attempts),
             },
         )
 

@@ -203,9 +203,6 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def triggered(self) -> "AlertQuerySet":
         return self.filter(state=Alert.State.TRIGGERED)
 
-    def resolved(self) -> "AlertQuerySet":
-        return self.filter(state=Alert.State.RESOLVED)
-
 
 class Alert(models.Model):
     """One episode of a rule on a monitor, with the values of its time."""
@@ -416,12 +413,16 @@ class Transition(models.Model):
 
     def postpone(self, error: Exception, *, at: datetime) -> None:
         """Note that a listener failed and when to try again: 2 s, 4 s … 5 min."""
-        wait = min(300.0, 2.0 ** min(self.attempts + 1, 10))
         Transition.objects.filter(pk=self.pk, announced_at=None).update(
             attempts=F("attempts") + 1,
-            due_at=at + timedelta(seconds=wait),
+            due_at=at + back_off(self.attempts + 1),
             error=f"{type(error).__name__}: {error}"[:500],
         )
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long to wait after so many failed attempts: 2 s, 4 s … 5 min."""
+    return timedelta(seconds=min(300.0, 2.0 ** min(attempts, 10)))
 
 
 class EvaluationFailure(models.Model):

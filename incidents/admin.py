@@ -217,11 +217,7 @@ class IncidentAdmin(desk.Retiring):
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, incident: Incident) -> SafeString:
-        if incident.ended_at is None:
-            return desk.NOTHING
-        lasted = (incident.ended_at - incident.started_at).total_seconds()
-        said = desk.moment(incident.ended_at)
-        return format_html("{}<small>after {}</small>", said, desk.length(lasted))
+        return desk.ended(incident.ended_at, incident.started_at)
 
     @admin.display(description="Updates", ordering="said")
     def told(self, incident: Any) -> int:

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -450,12 +450,3 @@ class IncidentAlert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.alert} in {self.incident}"
-
-
-def alerts_of(incidents: Iterable[Incident]) -> dict[int, list[Alert]]:
-    """Return the alerts behind each incident, in one query."""
-    found: dict[int, list[Alert]] = {incident.pk: [] for incident in incidents}
-    links = IncidentAlert.objects.filter(incident__in=found).select_related("alert")
-    for link in links:
-        found[link.incident_id].append(link.alert)
-    return found

@@ -3,7 +3,7 @@ import math
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -21,6 +21,7 @@ from egress.kinds import ConfigInvalid, as_config, build
 
 from .checkers import CHECKERS, Checker, Outcome
 from .signals import monitor_paused, monitor_resumed, monitor_retired
+from .statements import update_rows
 
 
 class Status(models.TextChoices):
@@ -352,6 +353,15 @@ class CheckResult(models.Model):
         return f"{self.status} at {self.checked_at:%Y-%m-%d %H:%M:%S}"
 
 
+class Turn(NamedTuple):
+    """The shown status of a monitor turns into another."""
+
+    monitor_id: int
+    at: datetime
+    status: str
+    cause: str
+
+
 class StatusPeriod(models.Model):
     """A monitor had this status from … until …; the truth for uptime and bars."""
 
@@ -378,20 +388,41 @@ class StatusPeriod(models.Model):
         return f"{self.status} from {self.started_at:%Y-%m-%d %H:%M}"
 
     @classmethod
+    def turn(cls, turns: Sequence[Turn]) -> None:
+        """Write turns, in order: three statements, however many they are.
+
+        A turn to the status that a monitor has already changes nothing.
+        """
+        if not turns:
+            return
+        ids = {t.monitor_id for t in turns}
+        known = StatusPeriod.objects.filter(monitor__in=ids, ended_at=None)
+        latest = {period.monitor_id: period for period in known}
+        open_before, begun = list(latest.values()), []
+        for t in turns:
+            period, at = latest.get(t.monitor_id), t.at
+            if period and period.status == t.status:
+                continue
+            if period:
+                # A clock put right must not make a period end before it began.
+                at = period.ended_at = max(at, period.started_at)
+            latest[t.monitor_id] = StatusPeriod(
+                monitor_id=t.monitor_id,
+                status=t.status,
+                started_at=at,
+                cause=t.cause[:500],
+            )
+            begun.append(latest[t.monitor_id])
+        ended = [(p.pk, p.ended_at) for p in open_before if p.ended_at]
+        update_rows(StatusPeriod, ["id", "ended_at"], ended)
+        StatusPeriod.objects.bulk_create(begun)
+
+    @classmethod
     def change(
         cls, monitor_id: int, status: str, *, at: datetime, cause: str = ""
     ) -> None:
-        """End the open period and begin another; the same status goes on as it is."""
-        open_period = cls.objects.filter(monitor_id=monitor_id, ended_at=None).first()
-        if open_period:
-            if open_period.status == status:
-                return
-            # A correction of the clock must not make a period end before it began.
-            at = max(at, open_period.started_at)
-            cls.objects.filter(pk=open_period.pk).update(ended_at=at)
-        cls.objects.create(
-            monitor_id=monitor_id, status=status, started_at=at, cause=cause[:500]
-        )
+        """Turn one monitor."""
+        cls.turn([Turn(monitor_id, at, status, cause)])
 
 
 class OverlayQuerySet(models.QuerySet["Overlay"]):

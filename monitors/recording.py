@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from .checkers import Outcome
-from .models import CheckResult, Claim, MonitorState, Status, StatusPeriod
+from .models import CheckResult, Claim, MonitorState, Status, StatusPeriod, Turn
 from .signals import results_recorded, status_changed
 from .statements import update_rows
 
@@ -68,7 +68,7 @@ def _store(observations: list[Observation]) -> tuple[list[CheckResult], set[int]
     for observation, result in zip(held, results, strict=True):
         turns += _advance(states[result.monitor_id], observation, result)
     _save(states[result.monitor_id] for result in results)
-    turn(turns)
+    StatusPeriod.turn(turns)
     return results, {t.monitor_id for t in turns}
 
 
@@ -103,16 +103,6 @@ def _result(observation: Observation) -> CheckResult:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The shown status of a monitor turns into another."""
-
-    monitor_id: int
-    at: datetime
-    status: str
-    cause: str
-
-
 def _advance(
     state: MonitorState, observation: Observation, result: CheckResult
 ) -> list[Turn]:
@@ -136,32 +126,6 @@ def _advance(
     return turns
 
 
-def turn(turns: list[Turn]) -> None:
-    """Write turns, in order, as periods: three statements, however many."""
-    if not turns:
-        return
-    ids = {t.monitor_id for t in turns}
-    latest = {
-        p.monitor_id: p
-        for p in StatusPeriod.objects.filter(monitor__in=ids, ended_at=None)
-    }
-    ended, begun = list(latest.values()), []
-    for t in turns:
-        period = latest.get(t.monitor_id)
-        at = t.at
-        if period:
-            at = period.ended_at = max(at, period.started_at)
-        latest[t.monitor_id] = StatusPeriod(
-            monitor_id=t.monitor_id,
-            status=t.status,
-            started_at=at,
-            cause=t.cause[:500],
-        )
-        begun.append(latest[t.monitor_id])
-    update_rows(StatusPeriod, ["id", "ended_at"], [(p.pk, p.ended_at) for p in ended])
-    StatusPeriod.objects.bulk_create(begun)
-
-
 def expire(*, at: datetime) -> int:
     """Turn to no_data whatever no fresh result speaks for; return how many."""
     with transaction.atomic():
@@ -177,7 +141,7 @@ def expire(*, at: datetime) -> int:
             turns.append(Turn(state.pk, since, Status.NO_DATA, "no result came"))
             state.status, state.since, state.fresh_until = Status.NO_DATA, since, None
         _save(stale)
-        turn(turns)
+        StatusPeriod.turn(turns)
     if stale:
         _announce(status_changed, monitor_ids={state.pk for state in stale})
     return len(stale)

@@ -4,7 +4,8 @@ bulk_update() spells out a CASE for every field and row, and the ORM then walks
 all of it: measured on 300 rows it costs some fifty times the statement below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.db import connection, models, transaction
@@ -28,28 +29,29 @@ def update_rows(
     changes only if that field grows.
     """
     at_once = MOST_PARAMETERS // len(names)
-    if rows and connection.features.has_select_for_update:
-        with transaction.atomic():
-            # Two workers that lock the same rows do it in the same order.
-            keys = {f"{names[0]}__in": [row[0] for row in rows]}
-            locked = model._default_manager.select_for_update(no_key=True)
-            list(locked.filter(**keys).order_by(names[0]).values_list(names[0]))
-            return _update_all(model, names, rows, at_once, version, rising)
-    return _update_all(model, names, rows, at_once, version, rising)
-
-
-def _update_all(
-    model: type[models.Model],
-    names: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    at_once: int,
-    version: str,
-    rising: str,
-) -> int:
     return sum(
         _update(model, names, rows[start : start + at_once], version, rising)
         for start in range(0, len(rows), at_once)
     )
+
+
+@contextmanager
+def locked_in_order(
+    model: type[models.Model], key: str, values: Sequence[Any]
+) -> Iterator[None]:
+    """Hold the rows, locked in the order of their key, where rows can be locked.
+
+    Two workers that update the same rows then wait for each other instead of
+    running into a deadlock.
+    """
+    if not connection.features.has_select_for_update:
+        yield
+        return
+    with transaction.atomic():
+        wanted = model._default_manager.filter(**{f"{key}__in": values})
+        rows = wanted.select_for_update(no_key=True).order_by(key)
+        list(rows.values_list(key))
+        yield
 
 
 def _update(

@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, UniqueConstraint
 from django.utils import timezone
 
+from monitors.instants import InstantField
 from monitors.models import Monitor
 from outbox.models import Message, Trigger, message
 
@@ -61,7 +62,7 @@ class AlertRule(models.Model):
     is_active = models.BooleanField(default=True)
     triggers = models.ManyToManyField(Trigger, blank=True, related_name="rules")
     # Results before this moment do not count; moved when what is asked changes.
-    counts_from = models.DateTimeField(default=timezone.now, editable=False)
+    counts_from = InstantField(default=timezone.now, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     retired_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -164,10 +165,10 @@ class RuleState(models.Model):
     version = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0)
     successes = models.PositiveIntegerField(default=0)
-    first_failure_at = models.DateTimeField(null=True, blank=True)
+    first_failure_at = InstantField(null=True, blank=True)
     is_triggered = models.BooleanField(default=False)
     through = models.BigIntegerField(default=0)
-    counts_from = models.DateTimeField()
+    counts_from = InstantField()
 
     # What a decision may change.
     FIELDS: ClassVar = (
@@ -187,16 +188,6 @@ class RuleState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule_id} on {self.monitor_id}: {self.failures} failures"
-
-    @property
-    def plain(self) -> rules.State:
-        return rules.State(
-            failures=self.failures,
-            successes=self.successes,
-            first_failure_at=self.first_failure_at,
-            is_triggered=self.is_triggered,
-            through=self.through,
-        )
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):

@@ -1,14 +1,15 @@
 from datetime import datetime
 from typing import Any
 
-from monitors.models import CheckResult, Monitor
+from monitors.models import Monitor
+from monitors.recording import Recorded
 
 from . import evaluation
 from .models import Alert
 
 
-def evaluate(results: list[CheckResult], **kwargs: Any) -> None:
-    evaluation.evaluate(result.monitor_id for result in results)
+def evaluate(results: list[Recorded], **kwargs: Any) -> None:
+    evaluation.evaluate(results)
 
 
 def resolve_paused(monitor: Monitor, at: datetime, **kwargs: Any) -> None:

@@ -74,6 +74,10 @@ class State:
     is_triggered: bool = False
     through: int = 0  # the id of the newest result that has been counted
 
+    def says_the_same_as(self, other: "State") -> bool:
+        """Whether it matters not which of the two is remembered."""
+        return replace(self, through=other.through) == other
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -127,9 +131,9 @@ def _count(state: State, result: Result, verdict: Verdict, held: bool) -> State:
     if verdict is Verdict.SILENT:
         return state
     if verdict is Verdict.PASSES:
-        return replace(
-            state, failures=0, first_failure_at=None, successes=state.successes + 1
-        )
+        # Of a rule at rest nothing has to be remembered, however long it rests.
+        successes = state.successes + 1 if state.is_triggered else 0
+        return replace(state, failures=0, first_failure_at=None, successes=successes)
     if verdict is Verdict.FAILS and not held:
         return replace(
             state,

@@ -192,6 +192,12 @@ CELERY_BEAT_SCHEDULE = {
     "prune old messages": _every("outbox.tasks.prune", 3600.0),
 }
 
+# Checks. When none of these addresses answers, it is our own line that is down.
+
+WATCHDOG_URLS = env.list("WATCHDOG_URLS", default=[])
+# Who checks, where results say so; the host's name if it is not given.
+WORKER_NAME = env("WORKER_NAME", default="")
+
 # Timings that tests and operators may want to change; all in seconds.
 
 CHECK_LEASE_SECONDS = env.float("CHECK_LEASE_SECONDS", default=30.0)

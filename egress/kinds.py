@@ -37,6 +37,11 @@ def secret_names(kind: type) -> frozenset[str]:
     )
 
 
+def secrets_of(thing: Any) -> list[str]:
+    """Return the secrets that a built kind holds."""
+    return [str(v) for n in secret_names(type(thing)) if (v := getattr(thing, n))]
+
+
 def build(kind: type[K], config: Mapping[str, Any]) -> K:
     """Return the kind made from a config as JSON gives it.
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Services that hand credentials to whoever asks from inside a machine or
 # container: AWS, GCP, Azure, Oracle, DigitalOcean (link-local), ECS tasks,
@@ -33,16 +34,23 @@ class Policy:
 
     def judge(self, address: str) -> None:
         """Raise Refused if a request must not go to this IP address."""
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(ip, ipaddress.IPv6Address):
-            # ::ffff:a.b.c.d, 64:ff9b::a.b.c.d and 2002:: all reach an IPv4 host.
-            embedded = ip.ipv4_mapped or ip.sixtofour or _nat64(ip)
-            if embedded is not None:
-                ip = embedded
-        if ip in METADATA:
-            raise Refused(f"{address} is a cloud metadata address")
-        if not self.private and (not ip.is_global or ip.is_multicast):
-            raise Refused(f"{address} is not a public address")
+        if objection := _objection(address, self.private):
+            raise Refused(objection)
+
+
+@lru_cache(maxsize=4096)
+def _objection(address: str, private: bool) -> str:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        # ::ffff:a.b.c.d, 64:ff9b::a.b.c.d and 2002:: all reach an IPv4 host.
+        embedded = ip.ipv4_mapped or ip.sixtofour or _nat64(ip)
+        if embedded is not None:
+            ip = embedded
+    if ip in METADATA:
+        return f"{address} is a cloud metadata address"
+    if not private and (not ip.is_global or ip.is_multicast):
+        return f"{address} is not a public address"
+    return ""
 
 
 def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

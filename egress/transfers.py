@@ -34,11 +34,28 @@ _WORDS = {
 _METHODS_WITHOUT_BODY = {"HEAD"}
 
 
-class _Transfer:
-    """One easy handle and what it has received."""
+# Handles that wait to be used again; each keeps a few buffers.
+_MOST_IDLE = 256
 
-    def __init__(self, request: Request, done: Done) -> None:
-        self.request, self.done = request, done
+# What a handle is set up for; the rest is set for each transfer.
+_Shape = tuple[str, bool, int, tuple[tuple[str, str], ...]]
+
+
+def _shape(request: Request) -> _Shape:
+    headers = tuple(request.headers.items())
+    return request.method, bool(request.body), request.redirects, headers
+
+
+class _Transfer:
+    """One easy handle and what it has received; used again for its like.
+
+    Setting a handle up costs as much as the exchange itself.
+    """
+
+    def __init__(self, shape: _Shape) -> None:
+        self.shape = shape
+        self.request: Request
+        self.done: Done
         self.body = bytearray()
         self.headers: dict[str, str] = {}
         self.refused = ""
@@ -46,27 +63,35 @@ class _Transfer:
         self.opened: socket.socket | None = None
         self.curl = self._handle()
 
-    def _handle(self) -> Any:
-        curl, request = pycurl.Curl(), self.request
+    def prepare(self, request: Request, done: Done) -> None:
+        self.request, self.done = request, done
+        self.body, self.headers = bytearray(), {}
+        self.refused, self.full = "", False
+        curl, deadline = self.curl, max(1, int(request.timeout * 1000))
         curl.setopt(pycurl.URL, request.url.encode())
-        curl.setopt(pycurl.CUSTOMREQUEST, request.method)
-        curl.setopt(pycurl.NOBODY, request.method in _METHODS_WITHOUT_BODY)
+        curl.setopt(pycurl.TIMEOUT_MS, deadline)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, deadline)
         if request.body:
             curl.setopt(pycurl.POSTFIELDS, request.body)
             curl.setopt(pycurl.CUSTOMREQUEST, request.method)
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **request.headers}
+
+    def _handle(self) -> Any:
+        curl, (method, _, redirects, given) = pycurl.Curl(), self.shape
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.NOBODY, method in _METHODS_WITHOUT_BODY)
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **dict(given)}
         lines = [f"{name}: {value}".encode() for name, value in headers.items()]
         curl.setopt(pycurl.HTTPHEADER, lines)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, int(request.timeout * 1000)))
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.timeout * 1000)))
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.CAINFO, CA_FILE)
+        # A session resumed would hide that the certificate has changed or ended.
+        curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)
         curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.ACCEPT_ENCODING, "")
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.FOLLOWLOCATION, request.redirects > 0)
-        curl.setopt(pycurl.MAXREDIRS, request.redirects)
+        curl.setopt(pycurl.FOLLOWLOCATION, redirects > 0)
+        curl.setopt(pycurl.MAXREDIRS, redirects)
         curl.setopt(pycurl.FRESH_CONNECT, 1)
         curl.setopt(pycurl.FORBID_REUSE, 1)
         curl.setopt(pycurl.WRITEFUNCTION, self._write)
@@ -148,9 +173,15 @@ class Transfers:
         self._watched: set[int] = set()
         self._timer: float | None = None
         self._active: dict[Any, _Transfer] = {}
+        self._idle: dict[_Shape, list[_Transfer]] = {}
+        self._n_idle = 0
 
     def __len__(self) -> int:
         return len(self._active)
+
+    def close(self) -> None:
+        self._multi.close()
+        self._poll.close()
 
     def watch(self, descriptor: int) -> None:
         """Make `run` return as soon as this descriptor can be read."""
@@ -159,12 +190,30 @@ class Transfers:
     def start(self, request: Request, done: Done) -> None:
         """Begin a transfer; `done` is called from `run` with what became of it."""
         try:
-            transfer = _Transfer(request, done)
+            transfer = self._transfer(_shape(request))
+            transfer.prepare(request, done)
         except (pycurl.error, UnicodeError, ValueError) as error:
             done(RequestFailed(f"The request cannot be made: {error}"[:300]))
             return
         self._active[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
+
+    def _transfer(self, shape: _Shape) -> _Transfer:
+        if idle := self._idle.get(shape):
+            self._n_idle -= 1
+            return idle.pop()
+        return _Transfer(shape)
+
+    def _put_back(self, transfer: _Transfer) -> None:
+        if self._n_idle >= _MOST_IDLE:
+            # Whatever has been waiting may be of shapes nobody asks for now.
+            for others in self._idle.values():
+                for other in others:
+                    other.curl.close()
+            self._idle.clear()
+            self._n_idle = 0
+        self._idle.setdefault(transfer.shape, []).append(transfer)
+        self._n_idle += 1
 
     def run(self, seconds: float) -> None:
         """Move all transfers on, for at most so long."""
@@ -193,8 +242,9 @@ class Transfers:
         transfer = self._active.pop(curl)
         self._multi.remove_handle(curl)
         answer = transfer.answer(code, words)
-        curl.close()
-        transfer.done(answer)
+        done = transfer.done
+        self._put_back(transfer)
+        done(answer)
 
     def _on_timer(self, milliseconds: int) -> None:
         self._timer = (
@@ -230,3 +280,19 @@ def _curl_mask(event: int) -> int:
         | (pycurl.CSELECT_OUT if event & select.EPOLLOUT else 0)
         | (pycurl.CSELECT_ERR if event & (select.EPOLLERR | select.EPOLLHUP) else 0)
     )
+
+
+def fetch(request: Request) -> Response:
+    """Make one request on the calling thread, as a scheduled check would.
+
+    Raises RequestFailed if no answer came within the deadline.
+    """
+    answers: list[Answer] = []
+    transfers = Transfers()
+    transfers.start(request, answers.append)
+    while not answers:
+        transfers.run(1.0)
+    transfers.close()
+    if isinstance(answers[0], RequestFailed):
+        raise answers[0]
+    return answers[0]

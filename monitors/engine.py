@@ -1,19 +1,20 @@
 """Runs checks: each at its own moment, all at once, each with one deadline.
 
-One thread drives every HTTP transfer; other kinds of check run on a pool. A
-second thread writes down what has answered, every 250 ms or 100 results, so
-that neither a hanging target nor the database delays the next check.
+One thread drives every HTTP transfer; other kinds of check run on threads of
+their kind. Another thread writes down what has answered, so that neither a
+hanging target nor the database delays the next check.
 """
 
 import heapq
 import itertools
 import logging
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,20 +23,27 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from egress.client import RequestFailed, Response
-from egress.kinds import ConfigInvalid
 from egress.transfers import Transfers
 
 from .checkers import HTTPLike, Outcome
-from .checkers.base import NO_DATA
-from .models import Claim, MonitorState
+from .checkers.base import NO_DATA, UP
+from .instants import ms
+from .metering import Meter, name_of_worker
+from .models import Claim, MonitorState, Prober
+from .observing import FAILING
 from .recording import Observation, record
+from .runners import Runners
+from .watchdog import OFFLINE, Watchdog
 
 logger = logging.getLogger(__name__)
 
-FLUSH_SECONDS: Final = 0.25
-FLUSH_RESULTS: Final = 100
-MOST_IN_FLIGHT: Final = 2000
-POOL_THREADS: Final = 32
+# What changes something, or may, is written down at once; the rest can wait.
+FLUSH_SECONDS: Final = 0.2
+CALM_SECONDS: Final = 1.0
+FLUSH_RESULTS: Final = 500
+MOST_IN_FLIGHT: Final = 10_000
+# Descriptors that are not for checks: the database, logs, bells.
+OTHER_FILES: Final = 100
 
 
 class Engine:
@@ -44,29 +52,34 @@ class Engine:
         self._order = itertools.count()
         self._held: dict[tuple[int, int], tuple[float, Claim]] = {}
         self._answered: list[Observation] = []
+        self._has_news = False
         self._lock = threading.Condition()
         self._started = False
         self._stopping = False
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._transfers = Transfers()
-        self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="check")
+        self._watchdog = Watchdog(settings.WATCHDOG_URLS, self._transfers)
+        self._runners = Runners()
+        self._most = min(MOST_IN_FLIGHT, files() - OTHER_FILES)
+        self._moved = {"engine": time.monotonic(), "recorder": time.monotonic()}
+        self._prober: int | None = None
+        self.meter = Meter()
 
     # What others call
 
     @property
     def room(self) -> int:
         """How many more checks may be claimed."""
-        return max(0, MOST_IN_FLIGHT - len(self._held))
+        return max(0, self._most - len(self._held))
 
     def submit(self, claims: Iterable[Claim]) -> None:
         """Start each claim at the moment it is due, or now if that is past."""
-        now, clock = timezone.now(), time.monotonic()
+        now, clock = ms(timezone.now()), time.monotonic()
         with self._lock:
             for claim in claims:
-                wait = (claim.due_at - now).total_seconds()
-                start = clock + max(0.0, wait)
+                start = clock + max(0, claim.due - now) / 1000
                 heapq.heappush(self._planned, (start, next(self._order), claim))
-                self._held[claim.number, claim.monitor.pk] = (start, claim)
+                self._held[claim.number, claim.plan.pk] = (start, claim)
             if not self._started:
                 self._started = True
                 for name, run in (("engine", self._drive), ("recorder", self._write)):
@@ -76,6 +89,8 @@ class Engine:
     def wait_idle(self, seconds: float) -> bool:
         """Wait until everything submitted is recorded; False if time ran out."""
         with self._lock:
+            self._has_news = True
+            self._lock.notify_all()
             return self._lock.wait_for(lambda: not self._held, seconds)
 
     def stop(self) -> None:
@@ -90,18 +105,26 @@ class Engine:
         MonitorState.release(given_back)
         with self._lock:
             self._lock.wait_for(lambda: not self._answered, 3)
+        self.meter.write()
 
     def renew(self) -> None:
         """Keep the lease of whatever takes its time."""
         lease = settings.CHECK_LEASE_SECONDS
         old = time.monotonic() - lease / 3
         with self._lock:
-            numbers = {c.number for start, c in self._held.values() if start < old}
-            ids = [c.monitor.pk for start, c in self._held.values() if start < old]
-        if ids:
+            held = [c for start, c in self._held.values() if start < old]
+        if held:
             MonitorState.renew(
-                ids, numbers, until=timezone.now() + timedelta(seconds=lease)
+                [c.plan.pk for c in held],
+                {c.number for c in held},
+                until=timezone.now() + timedelta(seconds=lease),
             )
+
+    def still_for(self) -> float:
+        """Seconds since the thread that has been still the longest last moved."""
+        if not self._started:
+            return 0.0
+        return time.monotonic() - min(self._moved.values())
 
     # The driving thread
 
@@ -112,9 +135,11 @@ class Engine:
     def _drive(self) -> None:
         self._transfers.watch(self._wake_out)
         while not self._stopping:
+            self._moved["engine"] = time.monotonic()
             try:
                 self._transfers.run(self._start_due())
                 self._drain_wakes()
+                self._runners.give_up()
             except Exception:
                 logger.exception("The engine stumbled")
                 time.sleep(0.1)
@@ -132,59 +157,85 @@ class Engine:
                     return 1.0
                 wait = self._planned[0][0] - time.monotonic()
                 if wait > 0:
-                    return wait
+                    return min(wait, 1.0)
                 claim = heapq.heappop(self._planned)[2]
             self._start(claim)
 
     def _start(self, claim: Claim) -> None:
-        at = timezone.now()
-        try:
-            checker = claim.monitor.checker
-        except (ConfigInvalid, KeyError) as error:
-            reason = f"The monitor cannot be checked: {error}"
-            self._answer(claim, at, Outcome(NO_DATA, error=reason))
-            return
-        if isinstance(checker, HTTPLike):
+        at, plan = timezone.now(), claim.plan
+        self.meter.started(ms(at) - claim.due)
+        checker = plan.checker
+        if checker is None:
+            self._answer(claim, at, Outcome(NO_DATA, error=plan.problem))
+        elif isinstance(checker, HTTPLike):
 
             def done(answer: Response | RequestFailed) -> None:
-                self._answer(claim, at, checker.judge(answer))
+                self._doubt(claim, at, checker.judge(answer))
 
             self._transfers.start(checker.request(), done)
         else:
-            self._pool.submit(self._run, claim)
 
-    def _run(self, claim: Claim) -> None:
-        at = timezone.now()
-        try:
-            outcome = claim.monitor.checker.run()
-        except Exception as error:
-            logger.exception("The checker of %s failed", claim.monitor.tag)
-            outcome = Outcome(NO_DATA, error=f"The checker itself failed: {error}")
-        self._answer(claim, at, outcome)
+            def hear(outcome: Outcome) -> None:
+                self._answer(claim, at, outcome)
+
+            self._runners.submit(plan.kind, checker, plan.tag, hear)
+
+    def _doubt(self, claim: Claim, at: datetime, outcome: Outcome) -> None:
+        """Take a failure for one only while our own line is up."""
+        if outcome.status not in FAILING:
+            self._answer(claim, at, outcome)
+            return
+
+        def tell(is_online: bool) -> None:
+            found = outcome if is_online else _blind(outcome)
+            self._answer(claim, at, found)
+
+        self._watchdog.ask(tell)
 
     def _answer(self, claim: Claim, at: datetime, outcome: Outcome) -> None:
+        calm = outcome.status == claim.last_seen == UP
         with self._lock:
             self._answered.append(Observation(claim, at, outcome))
-            self._lock.notify_all()
+            if not calm and not self._has_news:
+                self._has_news = True
+                self._lock.notify_all()
+            elif len(self._answered) in (1, FLUSH_RESULTS):
+                self._lock.notify_all()
 
     # The writing thread
 
     def _write(self) -> None:
         while True:
+            self._moved["recorder"] = time.monotonic()
             with self._lock:
-                self._lock.wait_for(lambda: self._answered or self._stopping)
+                self._lock.wait_for(lambda: self._answered or self._stopping, 1.0)
+                batch = self._gather()
                 if not self._answered and self._stopping:
                     return
-                self._lock.wait_for(
-                    lambda: len(self._answered) >= FLUSH_RESULTS or self._stopping,
-                    FLUSH_SECONDS,
-                )
-                batch = self._answered[:]
-            self._flush(batch)
+            if batch:
+                self._flush(batch)
+            self.meter.write_due()
+
+    def _gather(self) -> list[Observation]:
+        """Wait a little for more, if what is there can wait."""
+        if not self._answered:
+            return []
+
+        def is_enough() -> bool:
+            return len(self._answered) >= FLUSH_RESULTS or self._stopping
+
+        if not self._lock.wait_for(lambda: self._has_news or is_enough(), CALM_SECONDS):
+            return self._answered[:]
+        self._lock.wait_for(is_enough, FLUSH_SECONDS)
+        self._has_news = False
+        return self._answered[:]
 
     def _flush(self, batch: list[Observation]) -> None:
+        began = time.monotonic()
         try:
-            record(batch)
+            if self._prober is None:
+                self._prober = Prober.named(name_of_worker())
+            record(batch, by=self._prober)
         except Exception:
             # They stay in memory and are tried again: an observation that was
             # made is not lost to a database that is away for a moment.
@@ -193,12 +244,29 @@ class Engine:
             return
         finally:
             close_old_connections()
+        self.meter.flushed(time.monotonic() - began, len(batch))
         with self._lock:
             del self._answered[: len(batch)]
             for observation in batch:
                 claim = observation.claim
-                self._held.pop((claim.number, claim.monitor.pk), None)
+                self._held.pop((claim.number, claim.plan.pk), None)
             self._lock.notify_all()
+
+
+def _blind(outcome: Outcome) -> Outcome:
+    reason = f"{OFFLINE} ({outcome.error})" if outcome.error else OFFLINE
+    return replace(outcome, status=NO_DATA, error=reason, answer=None)
+
+
+def files() -> int:
+    """Return how many files this process may open, having asked for the most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_IN_FLIGHT * 2 if hard == resource.RLIM_INFINITY else hard
+    if soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return soft
 
 
 _engine: Engine | None = None
@@ -212,3 +280,8 @@ def engine() -> Engine:
         if _engine is None:
             _engine = Engine()
         return _engine
+
+
+def engine_still_for() -> float:
+    """Seconds since the engine last moved; 0.0 if there is none."""
+    return _engine.still_for() if _engine else 0.0

@@ -1,22 +1,41 @@
 """Writing down what checks found: a number of statements that does not grow."""
 
+import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
 from .checkers import Outcome
-from .models import CheckResult, Claim, MonitorState, Status, StatusPeriod, Turn
+from .checkers.base import kept
+from .instants import instant, ms
+from .models import (
+    CheckResult,
+    Claim,
+    FailureEpisode,
+    MonitorState,
+    Status,
+    StatusPeriod,
+    Turn,
+)
+from .models.result import microseconds, packed
+from .models.status import CODES
+from .observing import FAILING, Seen, Standing
+from .plans import Plan
 from .signals import results_recorded, status_changed
-from .statements import update_rows
+from .statements import insert_rows, select_rows, update_rows
 
 logger = logging.getLogger(__name__)
+
+# A result may be so much ahead of our clock, and still drives rules if it is no
+# older than two intervals of its monitor or this, whichever is more.
+MOST_AHEAD_MS: Final = 5 * 60_000
+MOST_LATE_MS: Final = 10 * 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,120 +47,186 @@ class Observation:
     outcome: Outcome
 
 
-def record(observations: Iterable[Observation]) -> list[CheckResult]:
+class Recorded(NamedTuple):
+    """A result that is stored and drives rules; positions grow as results come."""
+
+    monitor_id: int
+    position: int
+    at: datetime
+    status: str
+    latency_ms: float | None
+    error: str
+
+
+STANDING: Final = (
+    "status",
+    "since",
+    "raw_status",
+    "unconfirmed",
+    "unconfirmed_since",
+    "unconfirmed_count",
+    "fresh_until",
+    "checked_at",
+    "failing_since",
+)
+_READ: Final = ("monitor", "claim", "last_result", *STANDING)
+_SAVED: Final = (
+    *("monitor", "due_at", "claim", "lease_until"),
+    *("last_result", "latency_ms", "error"),
+    *STANDING,
+)
+_RESULT: Final = (
+    *("monitor", "checked_at", "status", "latency_ms", "packed_phases"),
+    *("position", "is_consequence", "checked_by", "error"),
+)
+
+
+def record(
+    observations: Iterable[Observation], *, by: int | None = None
+) -> list[Recorded]:
     """Store what was observed, in a transaction of its own, then announce it.
 
-    An observation whose claim has passed to another worker is dropped: the
-    other one's is on its way.
+    `by` is the Prober that looked. An observation whose claim has passed to
+    another worker is dropped: the other one's is on its way.
     """
-    results, changed = _store(sorted(observations, key=lambda o: o.checked_at))
-    if changed:
-        _announce(status_changed, monitor_ids=changed)
-    if results:
-        _announce(results_recorded, results=results)
+    results, changed = _store(sorted(observations, key=lambda o: o.checked_at), by)
+    announce(results, changed)
     return results
 
 
-def _announce(signal: Signal, **facts: Any) -> None:
+def announce(results: Sequence[Recorded], changed: set[int]) -> None:
     """Tell the listeners; what is recorded stands, whatever becomes of them."""
+    for signal, facts in (
+        (status_changed, {"monitor_ids": changed}),
+        (results_recorded, {"results": results}),
+    ):
+        if all(facts.values()):
+            _send(signal, **facts)
+
+
+def _send(signal: Signal, **facts: Any) -> None:
     try:
         signal.send(sender=CheckResult, **facts)
     except Exception:
         logger.exception("A listener failed; the sweep will see to it")
 
 
-@transaction.atomic
-def _store(observations: list[Observation]) -> tuple[list[CheckResult], set[int]]:
-    states = {
-        state.pk: state
-        for state in MonitorState.objects.select_for_update()
-        .filter(pk__in={o.claim.monitor.pk for o in observations})
-        .order_by("pk")
-    }
-    held = [
-        o
-        for o in observations
-        if (state := states.get(o.claim.monitor.pk)) and state.claim == o.claim.number
-    ]
-    results = CheckResult.objects.bulk_create(_result(o) for o in held)
-    turns: list[Turn] = []
-    for observation, result in zip(held, results, strict=True):
-        turns += _advance(states[result.monitor_id], observation, result)
-    _save(states[result.monitor_id] for result in results)
-    StatusPeriod.turn(turns)
-    return results, {t.monitor_id for t in turns}
+class Flush:
+    """What one flush writes, gathered while its observations are gone through."""
 
+    def __init__(self, by: int | None) -> None:
+        self.by, self.now = by, ms(timezone.now())
+        self.recorded: list[Recorded] = []
+        self.rows: list[tuple[Any, ...]] = []
+        self.states: list[tuple[Any, ...]] = []
+        self.turns: list[Turn] = []
+        self.begun: list[tuple[Any, ...]] = []
+        self.continued: list[tuple[Any, ...]] = []
 
-_SAVED = (
-    "monitor",
-    "due_at",
-    "claim",
-    "lease_until",
-    "status",
-    "since",
-    "fresh_until",
-    "checked_at",
-    "latency_ms",
-    "error",
-    "last_result",
-)
-
-
-def _save(states: Iterable[MonitorState]) -> None:
-    values = attrgetter("monitor_id", *_SAVED[1:])
-    update_rows(MonitorState, _SAVED, [values(state) for state in states])
-
-
-def _result(observation: Observation) -> CheckResult:
-    outcome = observation.outcome
-    return CheckResult(
-        monitor=observation.claim.monitor,
-        checked_at=observation.checked_at,
-        status=outcome.status,
-        latency_ms=outcome.latency_ms,
-        error=outcome.error[:500],
-    )
-
-
-def _advance(
-    state: MonitorState, observation: Observation, result: CheckResult
-) -> list[Turn]:
-    """Bring the state up to its newest result; return the turns this makes."""
-    monitor, turns = observation.claim.monitor, []
-    if state.fresh_until and state.fresh_until < result.checked_at:
-        # Nobody was looking in between; the time is neither good nor bad.
-        turns.append(
-            Turn(monitor.pk, state.fresh_until, Status.NO_DATA, "no result came")
+    def take(
+        self, standing: Standing, position: int, observation: Observation, parent: str
+    ) -> None:
+        """Go through one observation of a monitor that stands so before it."""
+        plan, outcome = observation.claim.plan, observation.outcome
+        error = outcome.error[:500]
+        # Two clocks may disagree by a little; a moment is taken once.
+        at = max(ms(observation.checked_at), (standing.checked_at or 0) + 1)
+        began = standing.failing_since
+        cause = f"{error} (a consequence: {parent} is down)" if parent else error
+        changes = standing.observe(Seen(at, outcome.status, cause), plan)
+        self.turns += [Turn(plan.pk, *change) for change in changes]
+        self._keep(plan, at, began, standing.failing_since, outcome)
+        latency = outcome.latency_ms
+        self.recorded.append(
+            Recorded(plan.pk, position, instant(at), outcome.status, latency, error)
         )
-        state.status = Status.NO_DATA
-    if state.status != result.status:
-        turns.append(Turn(monitor.pk, result.checked_at, result.status, result.error))
-        state.status, state.since = result.status, result.checked_at
-    state.fresh_until = monitor.fresh_until(result.checked_at)
-    state.checked_at = result.checked_at
-    state.latency_ms, state.error = result.latency_ms, result.error
-    state.last_result = result.pk
-    state.due_at = monitor.next_due(timezone.now())
-    state.claim = state.lease_until = None
-    return turns
+        self.rows.append(
+            (
+                *(plan.pk, at, CODES[outcome.status], microseconds(latency)),
+                *(packed(outcome.phases), position, bool(parent), self.by, error),
+            )
+        )
+        due = plan.next_due(self.now, is_unconfirmed=standing.is_unconfirmed)
+        self.states.append(
+            (plan.pk, due, None, None, position, latency, error, *astuple(standing))
+        )
+
+    def _keep(
+        self, plan: Plan, at: int, began: int | None, begins: int | None, found: Outcome
+    ) -> None:
+        """Keep the first and the last answer of a run of failures."""
+        if found.status not in FAILING or begins is None:
+            return
+        said = {"at": at, "status": found.status, "reason": found.error[:500]}
+        answer = {**said, **kept(plan.checker, found.answer)}
+        if began == begins:
+            self.continued.append((plan.pk, begins, at, answer))
+        else:
+            written = json.dumps(answer)
+            self.begun.append((plan.pk, begins, at, written, written))
+
+    def write(self) -> None:
+        insert_rows(CheckResult, _RESULT, self.rows)
+        update_rows(MonitorState, _SAVED, self.states)
+        StatusPeriod.turn(self.turns)
+        names = ("monitor", "began_at", "last_at")
+        insert_rows(FailureEpisode, (*names, "first", "last"), self.begun)
+        update_rows(FailureEpisode, (*names, "last"), self.continued, keys=2)
+
+
+@transaction.atomic
+def _store(
+    observations: list[Observation], by: int | None
+) -> tuple[list[Recorded], set[int]]:
+    ids = sorted({o.claim.plan.pk for o in observations})
+    rows = select_rows(MonitorState, _READ, "monitor", ids, lock=True)
+    states = {pk: (claim, last, rest) for pk, claim, last, *rest in rows}
+    parents = _parents_down(observations)
+    flush = Flush(by)
+    for observation in observations:
+        claim = observation.claim
+        number, last, rest = states.get(claim.plan.pk, (None, 0, []))
+        if number != claim.number:
+            continue
+        # Its claim is used up: nothing else of it may come.
+        states[claim.plan.pk] = (None, 0, [])
+        failing = observation.outcome.status in FAILING
+        parent = next((parents[p] for p in claim.plan.parents if p in parents), "")
+        flush.take(Standing(*rest), last + 1, observation, parent if failing else "")
+    flush.write()
+    return flush.recorded, {t.monitor_id for t in flush.turns}
+
+
+def _parents_down(observations: Sequence[Observation]) -> dict[int, str]:
+    """Return the names of the parents of what fails that are down themselves."""
+    asked = {
+        parent
+        for o in observations
+        if o.outcome.status in FAILING
+        for parent in o.claim.plan.parents
+    }
+    if not asked:
+        return {}
+    down = MonitorState.objects.filter(pk__in=asked, status=Status.DOWN)
+    return dict(down.values_list("pk", "monitor__name"))
 
 
 def expire(*, at: datetime) -> int:
     """Turn to no_data whatever no fresh result speaks for; return how many."""
+    stale = MonitorState.objects.filter(fresh_until__lt=at)
+    ids = sorted(stale.values_list("pk", flat=True))
+    if not ids:
+        return 0
+    turns: list[Turn] = []
     with transaction.atomic():
-        stale = list(
-            MonitorState.objects.select_for_update()
-            .filter(fresh_until__lt=at)
-            .exclude(status=Status.NO_DATA)
-            .order_by("pk")
-        )
-        turns = []
-        for state in stale:
-            since = state.fresh_until or at
-            turns.append(Turn(state.pk, since, Status.NO_DATA, "no result came"))
-            state.status, state.since, state.fresh_until = Status.NO_DATA, since, None
-        _save(stale)
+        names = ("monitor", *STANDING)
+        rows = select_rows(MonitorState, names, "monitor", ids, lock=True)
+        saved = []
+        for pk, *rest in rows:
+            standing = Standing(*rest)
+            turns += [Turn(pk, *change) for change in standing.lapse(ms(at))]
+            saved.append((pk, *astuple(standing)))
+        update_rows(MonitorState, names, saved)
         StatusPeriod.turn(turns)
-    if stale:
-        _announce(status_changed, monitor_ids={state.pk for state in stale})
-    return len(stale)
+    announce([], {t.monitor_id for t in turns})
+    return len({t.monitor_id for t in turns})

@@ -1,7 +1,7 @@
 from django.dispatch import Signal
 
 # Results have been recorded and committed; sent once for all of a flush.
-# Provides: results (list of CheckResult), in the order they were recorded.
+# Provides: results (list of recording.Recorded), in the order they were recorded.
 results_recorded = Signal()
 
 # The status that pages show has changed for some monitors.

@@ -13,6 +13,10 @@ from .models import CheckResult, MonitorState, Pulse
 # A little more than the second between two ticks, so that a tick that comes
 # late still finds each check before its moment.
 AHEAD = timedelta(seconds=1.5)
+# Without a tick for so long, nobody has been looking.
+AWAY = timedelta(seconds=5)
+# Over which what is overdue then is spread.
+SPREAD_SECONDS = 60.0
 PRUNED_AT_ONCE = 1000
 PRUNE_SECONDS = 20.0
 
@@ -21,7 +25,9 @@ PRUNE_SECONDS = 20.0
 def tick() -> None:
     """Claim what falls due before the next tick and hand it to the engine."""
     now = timezone.now()
-    Pulse.note("tick", at=now)
+    before = Pulse.note("tick", at=now)
+    if before and now - before > AWAY:
+        MonitorState.spread_out(at=now, seconds=SPREAD_SECONDS)
     running = engine.engine()
     running.renew()
     running.submit(

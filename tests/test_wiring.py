@@ -84,7 +84,7 @@ def test_signal_is_sent_by_one_app_only(name):
     word = re.compile(rf"\b{name}\b")
 
     senders = {
-        path.parent.name
+        path.relative_to(ROOT).parts[0]
         for path, text in sources()
         if path.name not in ("signals.py", "apps.py") and word.search(text)
     }

@@ -2,9 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from egress.client import Request, RequestFailed, Response, send
+from egress.client import Request, RequestFailed, Response
+from egress.kinds import secrets_of
+from egress.masking import mask_headers, mask_text
+from egress.transfers import fetch
+
+# How much of an answer is kept for operators.
+MOST_KEPT: Final = 4096
 
 UP, DEGRADED, PARTIAL, DOWN = "up", "degraded", "partial", "down"
 MAINTENANCE, NO_DATA = "maintenance", "no_data"
@@ -12,12 +19,17 @@ MAINTENANCE, NO_DATA = "maintenance", "no_data"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check found. Latency and its phases are in milliseconds."""
+    """What one check found. Latency and its phases are in milliseconds.
+
+    The phases are how long each part took: dns, connect, tls, first_byte and
+    transfer, where they are known. The answer is there if it says more.
+    """
 
     status: str
     latency_ms: float | None = None
     error: str = ""
     phases: Mapping[str, float] = field(default_factory=dict)
+    answer: Response | None = None
 
 
 class Checker(ABC):
@@ -45,6 +57,50 @@ class HTTPLike(Checker):
 
     def run(self) -> Outcome:
         try:
-            return self.judge(send(self.request()))
+            answer = fetch(self.request())
         except RequestFailed as failure:
             return self.judge(failure)
+        return replace(self.judge(answer), answer=answer)
+
+
+def durations(moments: Mapping[str, float]) -> dict[str, float]:
+    """Turn the moments at which phases ended into how long each took.
+
+    Both in milliseconds; what did not take place is left out.
+    """
+    ends = [
+        (name, moments[moment])
+        for name, moment in (
+            *(("dns", "dns"), ("connect", "connect"), ("tls", "tls")),
+            *(("first_byte", "first_byte"), ("transfer", "total")),
+        )
+        if moments.get(moment)
+    ]
+    found, reached = {}, 0.0
+    for name, end in ends:
+        found[name], reached = max(0.0, end - reached), max(end, reached)
+    return found
+
+
+def kept(checker: Checker | None, answer: Response | None) -> dict[str, Any]:
+    """Return what is kept of an answer: 4 KiB of it, secrets masked."""
+    if answer is None:
+        return {}
+    secrets = secrets_of(checker) if checker else []
+    body = answer.body[:MOST_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    return {
+        "code": answer.status,
+        "headers": _cut(mask_headers(answer.headers)),
+        "body": mask_text(body, secrets),
+    }
+
+
+def _cut(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return as many of the headers as fit, in their order."""
+    found, room = {}, MOST_KEPT
+    for name, value in headers.items():
+        room -= len(name) + len(value)
+        if room < 0:
+            break
+        found[name] = value.replace("\x00", "\ufffd")
+    return found

@@ -1,10 +1,11 @@
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from egress.client import Request, RequestFailed, Response
 from egress.kinds import ConfigInvalid, option
 
-from .base import DOWN, UP, HTTPLike, Outcome
+from .base import DOWN, UP, HTTPLike, Outcome, durations
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MOST_SECONDS = 60.0
@@ -42,6 +43,10 @@ class HTTPChecker(HTTPLike):
             raise ConfigInvalid(errors)
 
     def request(self) -> Request:
+        return self._request
+
+    @cached_property
+    def _request(self) -> Request:
         return Request(
             url=self.url,
             method=self.method,
@@ -50,16 +55,19 @@ class HTTPChecker(HTTPLike):
             most_bytes=64 * 1024,
         )
 
+    @cached_property
+    def _expected(self) -> list[tuple[int, int]]:
+        return [_span(code) for code in self.expected_status_codes]
+
     def judge(self, answer: Response | RequestFailed) -> Outcome:
         if isinstance(answer, RequestFailed):
             return Outcome(DOWN, error=str(answer))
-        latency = answer.phases["total"]
-        spans = [_span(code) for code in self.expected_status_codes]
-        if any(low <= answer.status <= high for low, high in spans):
-            return Outcome(UP, latency, phases=answer.phases)
+        latency, phases = answer.phases["total"], durations(answer.phases)
+        if any(low <= answer.status <= high for low, high in self._expected):
+            return Outcome(UP, latency, phases=phases)
         expected = ", ".join(self.expected_status_codes)
         reason = f"The answer was {answer.status}, expected {expected}"
-        return Outcome(DOWN, latency, reason, answer.phases)
+        return Outcome(DOWN, latency, reason, phases, answer)
 
 
 def _unfit(url: str) -> str:

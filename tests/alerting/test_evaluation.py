@@ -25,11 +25,15 @@ def observe(db):
     clock = iter(timezone.now() + timedelta(seconds=n) for n in range(1, 100_000))
 
     def observe(monitor, *statuses):
-        for status in statuses:
+        state = MonitorState.objects.get(pk=monitor.pk)
+        for position, status in enumerate(statuses, state.last_result + 1):
             result = CheckResult.objects.create(
-                monitor=monitor, checked_at=next(clock), status=status
+                monitor=monitor,
+                checked_at=next(clock),
+                status=status,
+                position=position,
             )
-        MonitorState.objects.filter(pk=monitor.pk).update(last_result=result.pk)
+        MonitorState.objects.filter(pk=monitor.pk).update(last_result=position)
         return result
 
     return observe
@@ -47,7 +51,7 @@ def test_two_workers_leave_one_alert_one_incident_one_message_each(
         observe(monitor, "down", "down", "down")
     ids = [monitor.pk for monitor in monitors]
 
-    at_once(*[lambda: evaluation.evaluate(ids)] * 3)
+    at_once(*[lambda: evaluation.evaluate_monitors(ids)] * 3)
     evaluation.sweep()
 
     assert Alert.objects.triggered().count() == 8
@@ -65,11 +69,11 @@ def test_worker_that_comes_late_does_not_count_a_result_twice(
     rule = make_rule(monitor, failure_threshold=3)
     observe(monitor, "down", "down")
 
-    at_once(*[lambda: evaluation.evaluate([monitor.pk])] * 4)
+    at_once(*[lambda: evaluation.evaluate_monitors([monitor.pk])] * 4)
     observe(monitor, "up")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     state = rule.states.get()
     assert (state.failures, Alert.objects.count()) == (1, 0)
@@ -85,7 +89,7 @@ def test_switching_off_at_the_moment_of_triggering_leaves_nothing_open(
         observe(monitor, "down")
 
         at_once(
-            lambda pk=monitor.pk: evaluation.evaluate([pk]),
+            lambda pk=monitor.pk: evaluation.evaluate_monitors([pk]),
             lambda rule=rule: AlertRule.objects.get(pk=rule.pk).switch_off(
                 at=timezone.now()
             ),
@@ -106,7 +110,7 @@ def test_pausing_at_the_moment_of_triggering_leaves_nothing_open(
         observe(monitor, "down")
 
         at_once(
-            lambda pk=monitor.pk: evaluation.evaluate([pk]),
+            lambda pk=monitor.pk: evaluation.evaluate_monitors([pk]),
             lambda pk=monitor.pk: Monitor.objects.get(pk=pk).pause(at=timezone.now()),
         )
         evaluation.sweep()
@@ -147,14 +151,14 @@ def test_one_bad_monitor_of_500_stops_no_other_and_is_tried_again(
     rule = make_rule(*monitors, failure_threshold=1)
     bad = make_rule(monitors[250], failure_threshold=1, name="Bad")
     AlertRule.objects.filter(pk=bad.pk).update(alert_value="NONSENSE")
-    results = CheckResult.objects.bulk_create(
-        CheckResult(monitor=m, checked_at=now + timedelta(seconds=9), status="down")
+    at = now + timedelta(seconds=9)
+    CheckResult.objects.bulk_create(
+        CheckResult(monitor=m, checked_at=at, status="down", position=1)
         for m in monitors
     )
-    for result in results:
-        MonitorState.objects.filter(pk=result.monitor_id).update(last_result=result.pk)
+    MonitorState.objects.update(last_result=1)
 
-    evaluation.evaluate(m.pk for m in monitors)
+    evaluation.evaluate_monitors(m.pk for m in monitors)
 
     failure = EvaluationFailure.objects.get()
     assert failure.monitor == monitors[250]
@@ -188,7 +192,7 @@ def test_failing_listener_leaves_alert_and_notices_and_is_repeated_when_mended(
 
     alert_triggered.connect(explode)
     try:
-        evaluation.evaluate([monitor.pk])
+        evaluation.evaluate_monitors([monitor.pk])
     finally:
         alert_triggered.disconnect(explode)
 
@@ -218,9 +222,9 @@ def test_resolved_waits_until_triggered_has_been_announced(
 
     alert_triggered.connect(explode)
     try:
-        evaluation.evaluate([monitor.pk])
+        evaluation.evaluate_monitors([monitor.pk])
         observe(monitor, "up")
-        evaluation.evaluate([monitor.pk])
+        evaluation.evaluate_monitors([monitor.pk])
     finally:
         alert_triggered.disconnect(explode)
     assert not Incident.objects.exists()
@@ -251,11 +255,11 @@ def test_sweep_evaluates_in_order_what_was_left(make_monitor, make_rule, observe
 def test_results_from_before_the_rule_do_not_count(make_monitor, make_rule, observe):
     monitor = make_monitor()
     observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     make_rule(monitor, failure_threshold=3)
     observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     assert RuleState.objects.get().failures == 2
     assert not Alert.objects.exists()
@@ -266,12 +270,12 @@ def test_results_from_before_a_resume_do_not_count(make_monitor, make_rule, obse
     monitor = make_monitor()
     make_rule(monitor, failure_threshold=3)
     last = observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     monitor.pause(at=last.checked_at)
     monitor.resume(at=last.checked_at + timedelta(milliseconds=1))
     observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     assert RuleState.objects.get().failures == 2
     assert not Alert.objects.exists()
@@ -282,12 +286,12 @@ def test_new_threshold_applies_to_the_running_streak(make_monitor, make_rule, ob
     monitor = make_monitor()
     rule = make_rule(monitor, failure_threshold=5)
     observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     rule.failure_threshold = 3
     rule.save()
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     assert Alert.objects.get().failure_threshold == 3
 
@@ -305,17 +309,17 @@ def test_hold_keeps_alerts_from_triggering(make_monitor, make_rule, observe):
         holds_alerts=True,
     )
     last = observe(monitor, "down", "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     assert not Alert.objects.exists()
 
     Overlay.objects.filter(pk=hold.pk).update(
         ended_at=last.checked_at + timedelta(milliseconds=1)
     )
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     assert not Alert.objects.exists()
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     assert Alert.objects.count() == 1
 
 
@@ -338,7 +342,7 @@ def test_nothing_stays_open_whatever_ends_the_watch(
     trigger = make_trigger("webhook", url="http://127.0.0.1:9/")
     rule = make_rule(monitor, failure_threshold=3, triggers=[trigger])
     last = observe(monitor, "down", "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     assert Incident.objects.open().count() == 1
 
     at = last.checked_at + timedelta(minutes=5)
@@ -373,14 +377,14 @@ def test_resolving_by_hand_starts_again_from_zero(make_monitor, make_rule, obser
     monitor = make_monitor()
     make_rule(monitor, failure_threshold=2)
     observe(monitor, "down", "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     Alert.objects.get().resolve(reason="Resolved by hand", at=timezone.now())
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
     assert Alert.objects.count() == 1
     observe(monitor, "down")
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     assert Alert.objects.count() == 2
     assert Incident.objects.count() == 2
@@ -397,7 +401,7 @@ def test_inactive_trigger_is_sent_nothing(
     make_rule(monitor, failure_threshold=1, triggers=[trigger])
     observe(monitor, "down")
 
-    evaluation.evaluate([monitor.pk])
+    evaluation.evaluate_monitors([monitor.pk])
 
     assert Alert.objects.count() == 1
     assert not Message.objects.filter(trigger=trigger).exists()
@@ -411,14 +415,14 @@ def test_evaluating_takes_as_many_queries_for_30_monitors_as_for_one(
     make_rule(*monitors, failure_threshold=3)
     for monitor in monitors:
         observe(monitor, "up")
-    evaluation.evaluate(m.pk for m in monitors)
+    evaluation.evaluate_monitors(m.pk for m in monitors)
     for monitor in monitors:
         observe(monitor, "down")
 
     with CaptureQueriesContext(connection) as one:
-        evaluation.evaluate([monitors[0].pk])
+        evaluation.evaluate_monitors([monitors[0].pk])
     with CaptureQueriesContext(connection) as thirty:
-        evaluation.evaluate(m.pk for m in monitors[1:])
+        evaluation.evaluate_monitors(m.pk for m in monitors[1:])
 
     assert len(one) == len(thirty)
     assert set(RuleState.objects.values_list("failures", flat=True)) == {1}
@@ -438,7 +442,7 @@ def test_notice_waits_for_its_incident_but_not_for_long(
 
     alert_triggered.connect(explode)
     try:
-        evaluation.evaluate([monitor.pk])
+        evaluation.evaluate_monitors([monitor.pk])
     finally:
         alert_triggered.disconnect(explode)
     waits = Message.objects.get().due_at - timezone.now()

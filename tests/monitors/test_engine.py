@@ -10,6 +10,7 @@ from django.utils import timezone
 from monitors import engine as engines
 from monitors import tasks
 from monitors.checkers import Outcome
+from monitors.instants import ms, whole
 from monitors.models import CheckResult, Monitor, MonitorState, Pulse, StatusPeriod
 from monitors.recording import Observation, expire, record
 from tests.servers import WebServer
@@ -91,7 +92,7 @@ def test_engine_starts_no_check_before_its_moment(engine, shop, make_monitor):
         MonitorState.objects.filter(pk=monitor.pk).update(due_at=due)
 
     claims = MonitorState.claim_due(at=now, until=now + timedelta(seconds=2), limit=9)
-    due = {claim.monitor.pk: claim.due_at for claim in claims}
+    due = {claim.plan.pk: claim.due_at for claim in claims}
     engine.submit(claims)
     assert engine.wait_idle(10)
 
@@ -122,7 +123,7 @@ def test_two_workers_never_take_the_same_tick(make_monitor):
     def work():
         barrier.wait(10)
         try:
-            taken.extend(claim.monitor.pk for claim in claim_all())
+            taken.extend(claim.plan.pk for claim in claim_all())
         finally:
             connections.close_all()
 
@@ -186,10 +187,10 @@ def test_result_of_a_paused_monitor_is_dropped(make_monitor):
 @pytest.mark.django_db
 def test_gap_between_results_is_no_data(make_monitor):
     monitor = make_monitor(interval=60)
-    start = timezone.now()
+    start = whole(timezone.now())
     for minutes in (0, 60):
         MonitorState.objects.update(due_at=start, claim=7)
-        claim = engines.Claim(monitor, 7, start)
+        claim = engines.Claim(monitor.plan, 7, ms(start))
         record([Observation(claim, start + timedelta(minutes=minutes), Outcome("up"))])
 
     periods = [
@@ -204,7 +205,7 @@ def test_gap_between_results_is_no_data(make_monitor):
 @pytest.mark.django_db
 def test_expiring_turns_what_nobody_watches_to_no_data_once(make_monitor):
     monitor = make_monitor(interval=60)
-    start = timezone.now()
+    start = whole(timezone.now())
     (claim,) = claim_all()
     record([Observation(claim, start, Outcome("up"))])
 

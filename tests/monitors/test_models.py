@@ -7,6 +7,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitors.instants import whole
 from monitors.models import Monitor, MonitorState, StatusPeriod
 
 
@@ -14,7 +15,7 @@ from monitors.models import Monitor, MonitorState, StatusPeriod
 def test_new_monitor_is_due_at_once_and_honestly_unknown(make_monitor):
     monitor = make_monitor()
 
-    assert monitor.state.due_at == monitor.created_at
+    assert whole(monitor.state.due_at) == whole(monitor.created_at)
     assert monitor.state.status == "no_data"
     assert monitor.periods.get().status == "no_data"
 
@@ -91,7 +92,8 @@ def test_pausing_and_resuming_twice_changes_nothing(make_monitor):
     assert [monitor.pause(at=now), monitor.pause(at=now)] == [True, False]
     assert monitor.state.__class__.objects.get().due_at is None
     assert [monitor.resume(at=now), monitor.resume(at=now)] == [True, False]
-    assert MonitorState.objects.get().due_at == now
+    soon = now + timedelta(seconds=Monitor.RESUMED_WITHIN)
+    assert now - timedelta(milliseconds=1) < MonitorState.objects.get().due_at < soon
 
 
 @pytest.mark.django_db
@@ -124,7 +126,7 @@ def test_renaming_does_not_count_anew(make_monitor):
     monitor.name = "Another"
     monitor.save()
 
-    assert Monitor.objects.get().counts_from == before
+    assert Monitor.objects.get().counts_from == whole(before)
 
 
 @pytest.mark.django_db

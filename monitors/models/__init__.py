@@ -1,0 +1,33 @@
+from .bucket import EngineMinute, LatencyBucket, Rebuild
+from .correction import Correction
+from .monitor import Counts, Monitor, kind_choices
+from .overlay import Overlay
+from .period import StatusPeriod, Turn
+from .pulse import Pulse
+from .result import CheckResult, FailureEpisode, Prober
+from .state import Claim, MonitorState, new_revision
+from .status import BADNESS, FAILING, Status, worst
+
+__all__ = [
+    "BADNESS",
+    "FAILING",
+    "CheckResult",
+    "Claim",
+    "Correction",
+    "Counts",
+    "EngineMinute",
+    "FailureEpisode",
+    "LatencyBucket",
+    "Monitor",
+    "MonitorState",
+    "Overlay",
+    "Prober",
+    "Pulse",
+    "Rebuild",
+    "Status",
+    "StatusPeriod",
+    "Turn",
+    "kind_choices",
+    "new_revision",
+    "worst",
+]

@@ -15,6 +15,7 @@ _PREFIX = "toc_"
 class Scope(models.TextChoices):
     MONITORS_READ = "monitors:read", "Read monitors"
     MONITORS_WRITE = "monitors:write", "Change monitors"
+    RESULTS_WRITE = "results:write", "Push results of checks made elsewhere"
     ALERTING_READ = "alerting:read", "Read rules, triggers and alerts"
     ALERTING_WRITE = "alerting:write", "Change rules, triggers and alerts"
     INCIDENTS_READ = "incidents:read", "Read published incidents"
@@ -23,6 +24,7 @@ class Scope(models.TextChoices):
     MESSAGES_WRITE = "messages:write", "Send messages again"
     SUBSCRIBERS_READ = "subscribers:read", "Read subscribers' addresses"
     SUBSCRIBERS_WRITE = "subscribers:write", "Change subscribers"
+    METRICS_READ = "metrics:read", "Read metrics"
 
 
 def every_scope() -> list[str]:

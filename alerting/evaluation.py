@@ -15,10 +15,10 @@ from django.db.models import BigIntegerField, ExpressionWrapper, F, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from monitors.instants import instant
+from monitors.instants import instant, ms
 from monitors.models import CheckResult, Monitor, MonitorState, Overlay
 from monitors.recording import MOST_AHEAD_MS, MOST_LATE_MS, Recorded
-from monitors.statements import locked_in_order, update_rows
+from monitors.statements import insert_rows, locked_in_order, update_rows
 
 from . import rules
 from .models import (
@@ -198,7 +198,7 @@ def _read_results(behind: Sequence[Watched]) -> None:
             monitor__in=list(by_pk),
             position__gt=F("monitor__state__evaluated_through"),
         )
-        .order_by("monitor", "position")
+        .order_by("monitor_id", "position")
         .values_list(
             *("monitor", "position", "checked_at", "status", "latency_ms", "error")
         )
@@ -235,23 +235,25 @@ ORDER BY watching.monitor_id, rule.id
 """
 
 
+_NEW: Final = (
+    *("monitor", "rule", "counts_from", "through"),
+    *("version", "failures", "successes", "is_triggered"),
+)
+_NOTHING: Final = (0, 0, 0, False)
+
+
 def _load_memories(watched: dict[int, Watched]) -> None:
     """Load what the rules remember; a rule new to a monitor remembers nothing."""
     if not watched:
         return
     rows = _memory_rows(list(watched))
     new = [
-        RuleState(
-            rule_id=row[1],
-            monitor_id=row[0],
-            through=watched[row[0]].evaluated_through,
-            counts_from=watched[row[0]].counts_from,
-        )
+        (pk, row[1], ms(watched[pk].counts_from), watched[pk].evaluated_through)
         for row in rows
-        if row[7] is None
+        if row[7] is None and (pk := row[0])
     ]
     if new:
-        RuleState.objects.bulk_create(new, ignore_conflicts=True)
+        insert_rows(RuleState, _NEW, [(*one, *_NOTHING) for one in new], ignore=True)
         rows = _memory_rows(list(watched))
     for row in rows:
         if row[7] is not None:

@@ -74,7 +74,7 @@ class CursorPages(CursorPagination):
 
 class TooLarge(exceptions.APIException):
     status_code = 413
-    default_detail = f"The body is larger than {MOST_BYTES} bytes."
+    default_detail = "The body is too large."
 
 
 class StrictJSON(BaseParser):
@@ -88,9 +88,11 @@ class StrictJSON(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body = stream.read(MOST_BYTES + 1)
-        if len(body) > MOST_BYTES:
-            raise TooLarge
+        view = (parser_context or {}).get("view")
+        most = getattr(view, "most_bytes", MOST_BYTES)
+        body = stream.read(most + 1)
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes.")
         try:
             found = json.loads(
                 body.decode("utf-8-sig"), parse_float=_finite, parse_constant=_finite

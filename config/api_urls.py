@@ -24,12 +24,13 @@ from rest_framework.views import APIView
 
 from alerting.api import AlertRuleViewSet, AlertViewSet
 from incidents.api import IncidentViewSet
-from monitors.api import MonitorViewSet
+from monitors.api import MonitorViewSet, ResultsViewSet
 from outbox.api import MessageViewSet, TriggerViewSet
 from subscriptions.api import SubscriberViewSet
 
 router = SimpleRouter()
 router.register("monitors", MonitorViewSet, "monitor")
+router.register("results", ResultsViewSet, "result")
 router.register("alert-rules", AlertRuleViewSet, "alert-rule")
 router.register("triggers", TriggerViewSet, "trigger")
 router.register("alerts", AlertViewSet, "alert")

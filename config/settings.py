@@ -170,6 +170,9 @@ CELERY_BEAT_SCHEDULER = "config.schedule:Schedule"
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "deliveries"
 CELERY_TASK_ROUTES = {
+    # What takes long must not be beside the engine: one process, one lock.
+    "monitors.tasks.upkeep": {"queue": "deliveries"},
+    "monitors.tasks.prune": {"queue": "deliveries"},
     "monitors.tasks.*": {"queue": "checks"},
     "alerting.tasks.*": {"queue": "checks"},
 }
@@ -188,7 +191,8 @@ CELERY_BEAT_SCHEDULE = {
     "fan news out": _every("subscriptions.tasks.fan_out_due", 1.0),
     "build the pages": _every("statuspages.tasks.build_pages", 1.0),
     "forget who never confirmed": _every("subscriptions.tasks.forget", 3600.0),
-    "prune old results": _every("monitors.tasks.prune", 60.0),
+    "keep history in shape": _every("monitors.tasks.upkeep", 30.0),
+    "prune old results": _every("monitors.tasks.prune", 600.0),
     "prune old messages": _every("outbox.tasks.prune", 3600.0),
 }
 
@@ -203,6 +207,7 @@ WORKER_NAME = env("WORKER_NAME", default="")
 CHECK_LEASE_SECONDS = env.float("CHECK_LEASE_SECONDS", default=30.0)
 DELIVERY_LEASE_SECONDS = env.float("DELIVERY_LEASE_SECONDS", default=60.0)
 RESULT_RETENTION_DAYS = env.int("RESULT_RETENTION_DAYS", default=30)
+LATENCY_HOURS_DAYS = env.int("LATENCY_HOURS_DAYS", default=400)
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", default=90)
 
 # Mail

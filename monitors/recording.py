@@ -114,8 +114,8 @@ def _send(signal: Signal, **facts: Any) -> None:
 class Flush:
     """What one flush writes, gathered while its observations are gone through."""
 
-    def __init__(self, by: int | None) -> None:
-        self.by, self.now = by, ms(timezone.now())
+    def __init__(self, by: int | None, saved: Sequence[str]) -> None:
+        self.by, self.saved = by, saved
         self.recorded: list[Recorded] = []
         self.rows: list[tuple[Any, ...]] = []
         self.states: list[tuple[Any, ...]] = []
@@ -123,32 +123,30 @@ class Flush:
         self.begun: list[tuple[Any, ...]] = []
         self.continued: list[tuple[Any, ...]] = []
 
-    def take(
-        self, standing: Standing, position: int, observation: Observation, parent: str
+    def observe(
+        self, plan: Plan, standing: Standing, at: int, outcome: Outcome, parent: str
     ) -> None:
         """Go through one observation of a monitor that stands so before it."""
-        plan, outcome = observation.claim.plan, observation.outcome
-        error = outcome.error[:500]
-        # Two clocks may disagree by a little; a moment is taken once.
-        at = max(ms(observation.checked_at), (standing.checked_at or 0) + 1)
         began = standing.failing_since
-        cause = f"{error} (a consequence: {parent} is down)" if parent else error
+        cause = caused(outcome.error[:500], parent)
         changes = standing.observe(Seen(at, outcome.status, cause), plan)
         self.turns += [Turn(plan.pk, *change) for change in changes]
         self._keep(plan, at, began, standing.failing_since, outcome)
-        latency = outcome.latency_ms
-        self.recorded.append(
-            Recorded(plan.pk, position, instant(at), outcome.status, latency, error)
-        )
+
+    def store(
+        self, plan: Plan, position: int, at: int, outcome: Outcome, parent: str
+    ) -> None:
+        """Have a result stored; one with a position drives rules."""
+        latency, error = outcome.latency_ms, outcome.error[:500]
+        if position:
+            self.recorded.append(
+                Recorded(plan.pk, position, instant(at), outcome.status, latency, error)
+            )
         self.rows.append(
             (
                 *(plan.pk, at, CODES[outcome.status], microseconds(latency)),
                 *(packed(outcome.phases), position, bool(parent), self.by, error),
             )
-        )
-        due = plan.next_due(self.now, is_unconfirmed=standing.is_unconfirmed)
-        self.states.append(
-            (plan.pk, due, None, None, position, latency, error, *astuple(standing))
         )
 
     def _keep(
@@ -167,11 +165,16 @@ class Flush:
 
     def write(self) -> None:
         insert_rows(CheckResult, _RESULT, self.rows)
-        update_rows(MonitorState, _SAVED, self.states)
+        update_rows(MonitorState, self.saved, self.states)
         StatusPeriod.turn(self.turns)
         names = ("monitor", "began_at", "last_at")
         insert_rows(FailureEpisode, (*names, "first", "last"), self.begun)
         update_rows(FailureEpisode, (*names, "last"), self.continued, keys=2)
+
+
+def caused(error: str, parent: str) -> str:
+    """Say why, and which parent's fault it is."""
+    return f"{error} (a consequence: {parent} is down)" if parent else error
 
 
 @transaction.atomic
@@ -181,34 +184,45 @@ def _store(
     ids = sorted({o.claim.plan.pk for o in observations})
     rows = select_rows(MonitorState, _READ, "monitor", ids, lock=True)
     states = {pk: (claim, last, rest) for pk, claim, last, *rest in rows}
-    parents = _parents_down(observations)
-    flush = Flush(by)
+    parents = Parents((o.claim.plan, o.outcome) for o in observations)
+    flush, now = Flush(by, _SAVED), ms(timezone.now())
     for observation in observations:
-        claim = observation.claim
-        number, last, rest = states.get(claim.plan.pk, (None, 0, []))
-        if number != claim.number:
+        plan, outcome = observation.claim.plan, observation.outcome
+        number, last, rest = states.get(plan.pk, (None, 0, []))
+        if number != observation.claim.number:
             continue
         # Its claim is used up: nothing else of it may come.
-        states[claim.plan.pk] = (None, 0, [])
-        failing = observation.outcome.status in FAILING
-        parent = next((parents[p] for p in claim.plan.parents if p in parents), "")
-        flush.take(Standing(*rest), last + 1, observation, parent if failing else "")
+        states[plan.pk] = (None, 0, [])
+        standing, parent = Standing(*rest), parents.down(plan, outcome)
+        # Two clocks may disagree by a little; a moment is taken once.
+        at = max(ms(observation.checked_at), (standing.checked_at or 0) + 1)
+        flush.observe(plan, standing, at, outcome, parent)
+        flush.store(plan, last + 1, at, outcome, parent)
+        due = plan.next_due(now, is_unconfirmed=standing.is_unconfirmed)
+        said = (last + 1, outcome.latency_ms, outcome.error[:500])
+        flush.states.append((plan.pk, due, None, None, *said, *astuple(standing)))
     flush.write()
     return flush.recorded, {t.monitor_id for t in flush.turns}
 
 
-def _parents_down(observations: Sequence[Observation]) -> dict[int, str]:
-    """Return the names of the parents of what fails that are down themselves."""
-    asked = {
-        parent
-        for o in observations
-        if o.outcome.status in FAILING
-        for parent in o.claim.plan.parents
-    }
-    if not asked:
-        return {}
-    down = MonitorState.objects.filter(pk__in=asked, status=Status.DOWN)
-    return dict(down.values_list("pk", "monitor__name"))
+class Parents:
+    """Which parents are down of what fails; one query, if any has parents."""
+
+    def __init__(self, found: Iterable[tuple[Plan, Outcome]]) -> None:
+        asked = {
+            parent
+            for plan, outcome in found
+            if outcome.status in FAILING
+            for parent in plan.parents
+        }
+        down = MonitorState.objects.filter(pk__in=asked, status=Status.DOWN)
+        self._names = dict(down.values_list("pk", "monitor__name")) if asked else {}
+
+    def down(self, plan: Plan, outcome: Outcome) -> str:
+        """Return the name of a parent that is down while this fails, or nothing."""
+        if outcome.status not in FAILING:
+            return ""
+        return next((self._names[p] for p in plan.parents if p in self._names), "")
 
 
 def expire(*, at: datetime) -> int:

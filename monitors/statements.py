@@ -71,8 +71,13 @@ def insert_rows(
     model: type[models.Model],
     names: Sequence[str],
     rows: Sequence[Sequence[Any]],
+    *,
+    ignore: bool = False,
 ) -> None:
-    """Insert rows of values for the fields named, as the database takes them."""
+    """Insert rows of values for the fields named, as the database takes them.
+
+    With `ignore`, a row that is there already stays as it is.
+    """
     at_once = MOST_PARAMETERS // len(names)
     one = f"({', '.join(['%s'] * len(names))})"
     sql = (
@@ -83,7 +88,8 @@ def insert_rows(
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
             values = [value for row in some for value in row]
-            cursor.execute(sql + ", ".join([one] * len(some)), values)
+            end = " ON CONFLICT DO NOTHING" if ignore else ""
+            cursor.execute(sql + ", ".join([one] * len(some)) + end, values)
 
 
 def _columns(model: type[models.Model], names: Sequence[str]) -> list[str]:
@@ -131,12 +137,14 @@ def _update(
     one = f"({', '.join(['%s'] * len(fields))})"
     # PostgreSQL takes the types of VALUES from its first row.
     typed = f"({', '.join(_typed(field) for field in fields)})"
+    named = ", ".join(f"column{n} AS {name}" for n, name in enumerate(columns, 1))
+    # Not WITH … UPDATE: of that, SQLite's driver does not count the rows.
     sql = (
-        f"WITH new ({', '.join(columns)}) AS "
-        f"(VALUES {', '.join([typed, *[one] * (len(rows) - 1)])}) "
         f'UPDATE "{model._meta.db_table}" AS old '
         f"SET {', '.join(f'{name} = {value}' for name, value in values.items())} "
-        f"FROM new WHERE {' AND '.join(conditions)}"
+        f"FROM (SELECT {named} FROM "
+        f"(VALUES {', '.join([typed, *[one] * (len(rows) - 1)])}) AS given) AS new "
+        f"WHERE {' AND '.join(conditions)}"
     )
     adapt = [field.get_db_prep_value for field in fields]
     parameters = [

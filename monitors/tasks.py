@@ -1,14 +1,13 @@
-import time
 from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_shutdown
-from django.conf import settings
 from django.utils import timezone
 
 from . import engine, recording
-from .models import CheckResult, MonitorState, Pulse
+from . import upkeep as upkeeping
+from .models import MonitorState, Pulse
 
 # A little more than the second between two ticks, so that a tick that comes
 # late still finds each check before its moment.
@@ -17,7 +16,7 @@ AHEAD = timedelta(seconds=1.5)
 AWAY = timedelta(seconds=5)
 # Over which what is overdue then is spread.
 SPREAD_SECONDS = 60.0
-PRUNED_AT_ONCE = 1000
+UPKEEP_SECONDS = 20.0
 PRUNE_SECONDS = 20.0
 
 
@@ -42,16 +41,15 @@ def expire() -> None:
 
 
 @shared_task
+def upkeep() -> None:
+    """Rebuild what is stale of the history."""
+    upkeeping.run(at=timezone.now(), seconds=UPKEEP_SECONDS)
+
+
+@shared_task
 def prune() -> None:
-    """Delete raw results past their retention, a few at a time for a while."""
-    oldest = timezone.now() - timedelta(days=settings.RESULT_RETENTION_DAYS)
-    old = CheckResult.objects.filter(checked_at__lt=oldest).order_by("checked_at")
-    until = time.monotonic() + PRUNE_SECONDS
-    while time.monotonic() < until:
-        some = list(old.values_list("pk", flat=True)[:PRUNED_AT_ONCE])
-        CheckResult.objects.filter(pk__in=some).delete()
-        if len(some) < PRUNED_AT_ONCE:
-            break
+    """Delete what is past its retention, a little at a time for a while."""
+    upkeeping.forget(at=timezone.now(), seconds=PRUNE_SECONDS)
 
 
 @worker_shutdown.connect

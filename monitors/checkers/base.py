@@ -87,11 +87,16 @@ def kept(checker: Checker | None, answer: Response | None) -> dict[str, Any]:
     if answer is None:
         return {}
     secrets = secrets_of(checker) if checker else []
-    body = answer.body[:MOST_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    # What is cut off in the middle would not look like a secret any more.
+    body = (
+        answer.body[: 2 * MOST_KEPT]
+        .decode("utf-8", "replace")
+        .replace("\x00", "\ufffd")
+    )
     return {
         "code": answer.status,
         "headers": _cut(mask_headers(answer.headers)),
-        "body": mask_text(body, secrets),
+        "body": mask_text(body, secrets)[:MOST_KEPT],
     }
 
 

@@ -32,8 +32,15 @@ def test_monitor_is_created_with_its_defaults_spelled_out(api):
             "expected_status_codes": ["200-299"],
         },
         "interval": 5,
+        "cron": "",
+        "time_zone": "UTC",
+        "confirmations": 1,
+        "retry_interval": 20,
+        "degraded_counts": "up",
+        "parents": [],
         "is_active": True,
         "status": "no_data",
+        "raw_status": "no_data",
         "checked_at": None,
         "latency_ms": None,
         "error": "",
@@ -115,6 +122,7 @@ def test_unknown_field_is_refused_by_name(api):
     assert answer.json()["errors"] == {
         "intervall": [
             "There is no such field; there are tag, name, kind, config, interval, "
+            "cron, time_zone, confirmations, retry_interval, degraded_counts, parents, "
             "is_active."
         ]
     }
@@ -223,7 +231,7 @@ def test_list_needs_the_same_queries_for_any_number(api, make_monitor):
         answer = api.get("/api/v1/monitors/")
 
     assert len(answer.json()["results"]) == 30
-    assert len(thirty) == len(one) == 3
+    assert len(thirty) == len(one) == 4
 
 
 def test_list_is_filtered(api, make_monitor):

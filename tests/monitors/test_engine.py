@@ -7,12 +7,23 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from alerting import evaluation
+from alerting.models import Alert
+from egress.client import Response
 from monitors import engine as engines
-from monitors import tasks
-from monitors.checkers import Outcome
+from monitors import runners, tasks
+from monitors.checkers import Checker, Outcome
 from monitors.instants import ms, whole
-from monitors.models import CheckResult, Monitor, MonitorState, Pulse, StatusPeriod
+from monitors.models import (
+    CheckResult,
+    FailureEpisode,
+    Monitor,
+    MonitorState,
+    Pulse,
+    StatusPeriod,
+)
 from monitors.recording import Observation, expire, record
+from monitors.signals import results_recorded
 from tests.servers import WebServer
 
 
@@ -258,3 +269,249 @@ def test_pruning_keeps_what_is_within_the_retention(make_monitor, settings):
     tasks.prune.run()
 
     assert CheckResult.objects.count() == 2
+
+
+def observed(monitor, *statuses, start=None, every=60):
+    """Record statuses of a monitor as its claimed checks would."""
+    start = start or whole(timezone.now())
+    for n, status in enumerate(statuses):
+        MonitorState.objects.filter(pk=monitor.pk).update(claim=7)
+        claim = engines.Claim(monitor.plan, 7, ms(start))
+        at = start + timedelta(seconds=n * every)
+        outcome = Outcome(status, 5.0, "" if status == "up" else "It failed")
+        record([Observation(claim, at, outcome)])
+    return start
+
+
+@pytest.mark.django_db
+def test_shown_status_waits_for_its_confirmations_and_is_dated_back(make_monitor):
+    monitor = make_monitor(interval=60, confirmations=3, retry_interval=20)
+    start = observed(monitor, "up", "down", "down")
+
+    state = MonitorState.objects.get()
+    assert (state.status, state.raw_status) == ("up", "down")
+    assert state.due_at <= timezone.now() + timedelta(seconds=20)
+
+    observed(monitor, "down", start=start + timedelta(minutes=3))
+    state = MonitorState.objects.get()
+    assert (state.status, state.since) == ("down", start + timedelta(minutes=1))
+    assert monitor.periods.last().started_at == start + timedelta(minutes=1)
+
+
+@pytest.mark.django_db
+def test_rules_read_what_is_not_confirmed(make_monitor, make_rule):
+    monitor = make_monitor(interval=60, confirmations=10)
+    make_rule(monitor, failure_threshold=2)
+
+    observed(monitor, "up", "down", "down")
+
+    assert Alert.objects.count() == 1
+    assert MonitorState.objects.get().status == "up"
+
+
+@pytest.mark.django_db
+def test_failures_under_a_parent_that_is_down_are_marked(make_monitor):
+    parent, child = make_monitor("database"), make_monitor("shop")
+    grandchild = make_monitor("cart")
+    child.depend_on([parent])
+    grandchild.depend_on([child])
+    child, grandchild = (
+        Monitor.objects.select_related("state").get(pk=m.pk)
+        for m in (child, grandchild)
+    )
+
+    observed(child, "down")
+    observed(parent, "down")
+    start = whole(timezone.now()) + timedelta(minutes=1)
+    observed(child, "down", "up", start=start)
+    observed(grandchild, "down", start=start)
+
+    def marks(monitor):
+        results = monitor.results.order_by("checked_at")
+        return list(results.values_list("is_consequence", flat=True))
+
+    assert marks(child) == [False, True, False]
+    # One hop only: its parent is up again.
+    assert marks(grandchild) == [False]
+
+
+@pytest.mark.django_db
+def test_first_and_last_answer_of_a_run_of_failures_are_kept(make_monitor):
+    monitor = make_monitor()
+    start = whole(timezone.now())
+
+    def fails(n, body):
+        MonitorState.objects.update(claim=7)
+        claim = engines.Claim(monitor.plan, 7, ms(start))
+        headers = {"set-cookie": "id=1", "server": "nginx"}
+        answer = Response(status=500, headers=headers, body=body, phases={})
+        outcome = Outcome("down", 1.0, "The answer was 500", {}, answer)
+        record([Observation(claim, start + timedelta(seconds=n), outcome)])
+
+    for n, body in enumerate([b"first", b"second", b'{"password": "x"} ' * 900]):
+        fails(n, body)
+    observed(monitor, "up", start=start + timedelta(seconds=9))
+    fails(10, b"another run")
+
+    newest, run = FailureEpisode.objects.all()
+    assert (run.began_at, run.last_at) == (start, start + timedelta(seconds=2))
+    assert run.first["body"] == "first"
+    assert run.first["headers"] == {"set-cookie": "***", "server": "nginx"}
+    assert run.last["body"].startswith('{"password": "***"}')
+    assert len(run.last["body"]) <= 4096
+    assert newest.first == newest.last
+
+
+@pytest.mark.django_db(transaction=True)
+def test_phases_and_who_checked_are_kept(engine, shop, make_monitor, settings):
+    settings.WORKER_NAME = "checks-berlin"
+    make_monitor("shop", shop.url)
+
+    engine.submit(claim_all())
+    assert engine.wait_idle(10)
+
+    result = CheckResult.objects.get()
+    assert str(result.checked_by) == "checks-berlin"
+    assert set(result.phases) >= {"first_byte"}
+    assert sum(result.phases.values()) == pytest.approx(result.latency_ms, abs=0.2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failures_are_no_data_while_our_own_line_is_down(shop, make_monitor, settings):
+    settings.WATCHDOG_URLS = ["http://127.0.0.1:1/", "http://127.0.0.1:2/"]
+    make_monitor("refused", "http://127.0.0.1:1/")
+    make_monitor("good", shop.url)
+    offline = engines.Engine()
+
+    offline.submit(claim_all())
+    assert offline.wait_idle(20)
+    offline.stop()
+
+    found = {r.monitor.tag: r for r in CheckResult.objects.select_related("monitor")}
+    assert found["refused"].status == "no_data"
+    assert "Our own line was down" in found["refused"].error
+    assert found["good"].status == "up"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_watchdog_address_that_answers_is_enough(shop, make_monitor, settings):
+    settings.WATCHDOG_URLS = ["http://127.0.0.1:1/", shop.url]
+    make_monitor("refused", "http://127.0.0.1:1/")
+    online = engines.Engine()
+
+    online.submit(claim_all())
+    assert online.wait_idle(20)
+    online.stop()
+
+    assert CheckResult.objects.get().status == "down"
+
+
+class Stuck(Checker):
+    """Hangs in a call that heeds no deadline."""
+
+    timeout = 0.1
+
+    def __init__(self):
+        self.release = threading.Event()
+
+    def run(self):
+        self.release.wait(60)
+        return Outcome("up", 1.0)
+
+
+def test_stuck_check_is_answered_for_and_its_thread_replaced():
+    pool, stuck, answers = runners.Runners(), Stuck(), []
+    pool.submit("slow", stuck, "shop", answers.append)
+
+    give_up = time.monotonic() + 30
+    while not answers and time.monotonic() < give_up:
+        pool.give_up()
+        time.sleep(0.02)
+    stuck.release.set()
+
+    assert [(a.status, a.error) for a in answers] == [
+        ("down", "No answer within 0.1 s")
+    ]
+
+
+def test_slow_kind_does_not_keep_another_waiting():
+    pool, stuck, answers = runners.Runners(), Stuck(), []
+    for _ in range(runners.MOST_THREADS + 10):
+        pool.submit("slow", stuck, "slow", lambda outcome: None)
+
+    class Quick(Checker):
+        timeout = 1.0
+
+        def run(self):
+            return Outcome("up", 1.0)
+
+    done = threading.Event()
+    pool.submit("quick", Quick(), "quick", lambda o: (answers.append(o), done.set()))
+
+    assert done.wait(30)
+    stuck.release.set()
+    assert answers[0].status == "up"
+
+
+@pytest.mark.django_db
+def test_after_an_outage_of_our_own_each_is_checked_once_and_spread(make_monitor):
+    monitors = Monitor.objects.bulk_create(
+        Monitor(tag=f"m{n}", name="M", interval=60, config={"url": "http://x/"})
+        for n in range(300)
+    )
+    MonitorState.begin(monitors)
+    now = timezone.now()
+    MonitorState.objects.update(due_at=now - timedelta(hours=1))
+    Pulse.note("tick", at=now - timedelta(hours=1))
+
+    assert MonitorState.spread_out(at=now, seconds=60) == 300
+
+    due = [
+        (at - now).total_seconds()
+        for at in MonitorState.objects.values_list("due_at", flat=True)
+    ]
+    assert -0.001 <= min(due) < max(due) <= 60
+    assert max(sum(s <= d < s + 1 for d in due) for s in range(60)) < 20
+
+
+@pytest.mark.django_db
+def test_recording_500_results_takes_as_many_statements_as_10(make_monitor, make_rule):
+    monitors = Monitor.objects.bulk_create(
+        Monitor(tag=f"m{n}", name="M", config={"url": "http://127.0.0.1:9/"})
+        for n in range(510)
+    )
+    MonitorState.begin(monitors)
+    make_rule(*monitors)
+    claims = claim_all(510)
+
+    def flush(some, status):
+        now = timezone.now()
+        MonitorState.objects.update(claim=claims[0].number)
+        with CaptureQueriesContext(connection) as captured:
+            record([Observation(c, now, Outcome(status, 1.0, "x")) for c in some])
+        return len(captured)
+
+    for status in ("up", "up", "down", "degraded"):
+        ten, five_hundred = flush(claims[:10], status), flush(claims[10:], status)
+        assert ten == five_hundred, status
+
+
+@pytest.mark.django_db
+def test_killed_before_evaluating_late_results_are_evaluated_by_the_sweep(
+    make_monitor, make_rule
+):
+    monitor = make_monitor(interval=60)
+    make_rule(monitor, failure_threshold=3)
+    receivers = results_recorded.receivers
+    results_recorded.receivers = []
+    try:
+        observed(monitor, "down", "down", "down", start=timezone.now())
+    finally:
+        results_recorded.receivers = receivers
+        results_recorded.sender_receivers_cache.clear()
+    assert not Alert.objects.exists()
+
+    MonitorState.objects.update(checked_at=timezone.now() - timedelta(minutes=1))
+    evaluation.sweep()
+
+    assert Alert.objects.get().failure_threshold == 3

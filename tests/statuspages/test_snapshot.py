@@ -21,8 +21,8 @@ def crowd(request, page, make_monitor, make_incident, resolve, stand):
     return page
 
 
-def test_build_needs_eight_queries_for_any_number(crowd, django_assert_num_queries):
-    with django_assert_num_queries(8):
+def test_build_needs_ten_queries_for_any_number(crowd, django_assert_num_queries):
+    with django_assert_num_queries(10):
         snapshot.render(crowd, at=timezone.now())
 
 

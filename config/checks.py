@@ -38,9 +38,27 @@ def check_home(**kwargs: Any) -> list[CheckMessage]:
 
 @register("tocsin")
 def check_timings(**kwargs: Any) -> list[CheckMessage]:
-    names = ("CHECK_LEASE_SECONDS", "DELIVERY_LEASE_SECONDS", "RESULT_RETENTION_DAYS")
+    names = (
+        "CHECK_LEASE_SECONDS",
+        "DELIVERY_LEASE_SECONDS",
+        "RESULT_RETENTION_DAYS",
+        "LATENCY_HOURS_DAYS",
+    )
     return [
         Error(f"{name} should be more than 0.", id="config.E003")
         for name in names
         if not getattr(settings, name) > 0
+    ]
+
+
+@register("tocsin")
+def check_watchdogs(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"WATCHDOG_URLS: address {number} should begin with http:// or https:// "
+            "and a host name.",
+            id="config.E004",
+        )
+        for number, url in enumerate(settings.WATCHDOG_URLS, start=1)
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname
     ]

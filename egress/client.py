@@ -30,7 +30,10 @@ from .policy import OPERATORS, Policy, Refused
 USER_AGENT = "Tocsin/0.1"
 # The system's store where there is one: operators add their own authorities to it.
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
-CA_FILE = _SYSTEM_CA if os.path.exists(_SYSTEM_CA) else certifi.where()
+# As OpenSSL and curl have it, SSL_CERT_FILE names another.
+CA_FILE = os.environ.get("SSL_CERT_FILE") or (
+    _SYSTEM_CA if os.path.exists(_SYSTEM_CA) else certifi.where()
+)
 
 
 class RequestFailed(Exception):

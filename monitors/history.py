@@ -29,7 +29,7 @@ _SHARES: Final[dict[str, dict[str, float]]] = {
 class Segment(NamedTuple):
     """A stretch of time with one status.
 
-    `shown` is what people see; `counted` is what enters uptime.
+    `shown` is what people see; `counted` is what enters uptime, and `cause` why.
     """
 
     begin: datetime
@@ -128,7 +128,7 @@ def _covered(piece: Segment, over: Sequence[Overlay | Correction]) -> Segment:
     return piece._replace(
         shown=str(top_shown.status) if top_shown else piece.shown,
         counted=str(counting.status) if counting else piece.counted,
-        cause=(counting or top_shown or piece).cause,
+        cause=(counting or piece).cause,
     )
 
 

@@ -4,7 +4,7 @@ from django.utils import timezone
 
 from alerting.models import Alert
 from incidents.models import Incident, State
-from monitors.models import Monitor
+from monitors.models import Correction, Monitor
 from subscriptions.models import Subscriber
 
 
@@ -167,3 +167,68 @@ def test_outage_from_first_failure_to_last_mail(
     clockwork.settle()
     assert Incident.objects.open().count() == 0
     assert [mail.to for mail in mailbox.mails] == [["ops@example.org"]]
+
+
+def test_outage_as_it_is_remembered(
+    clockwork, client, api, shop, make_monitor, make_rule
+):
+    # A shop and its database are watched; the shop is nothing without the database.
+    database = make_monitor("database", shop.url, name="Database")
+    monitor = make_monitor("shop", shop.url, name="Web Shop", confirmations=2)
+    monitor.depend_on([database])
+    make_rule(monitor, failure_threshold=3)
+    clockwork.run_checks()
+
+    # The first failure is recorded, but not shown before another one confirms it.
+    shop.break_down()
+    clockwork.run_checks()
+    state = Monitor.objects.get(tag="shop").state
+    assert (state.status, state.raw_status) == ("up", "down")
+    clockwork.run_checks()
+    clockwork.settle()
+    state.refresh_from_db()
+    first_failure = monitor.results.filter(status="down").earliest("checked_at")
+    assert (state.status, state.since) == ("down", first_failure.checked_at)
+
+    # It is marked as a consequence of the database, and its answer is kept.
+    newest = monitor.results.latest("checked_at")
+    assert newest.is_consequence
+    assert monitor.episodes.get().first["code"] == 500
+
+    # Another probe has seen it, too; what it pushes is the third failure.
+    pushed = {
+        "monitor": "shop",
+        "checked_at": timezone.now().isoformat(),
+        "status": "down",
+        "latency_ms": 12.5,
+        "error": "The other probe sees it, too",
+    }
+    assert not Alert.objects.exists()
+    for _ in range(2):  # repeating a request does no harm
+        answer = api.post("/api/v1/results/", {"results": [pushed]})
+    assert answer.json() == {"accepted": 0, "duplicates": 1, "refused": []}
+    assert Alert.objects.get().error == "The other probe sees it, too"
+
+    # The percentage says what it was computed from.
+    shop.recover()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    clockwork.settle()
+    told = api.get("/api/v1/monitors/shop/uptime/").json()
+    assert told["uptime"] < 100
+    down = [i for i in told["intervals"] if i["status"] == "down"]
+    assert down[0]["cause"].endswith("(a consequence: Database is down)")
+
+    # A person knows better, and says so; it shows that somebody has.
+    Correction.objects.create(
+        monitor=monitor,
+        started_at=state.since,
+        ended_at=timezone.now(),
+        status=Correction.Verdict.EXCLUDED,
+        reason="A drill",
+        author="ana",
+    )
+    told = api.get("/api/v1/monitors/shop/uptime/").json()
+    assert told["uptime"] == 100
+    marked = [i for i in told["intervals"] if i["corrected"]]
+    assert marked[0]["cause"] == "Corrected by ana: A drill"

@@ -130,3 +130,10 @@ def test_home_that_cannot_be_made(env, tmp_path):
 
     with pytest.raises(ImproperlyConfigured, match=r"TOCSIN_HOME: .* cannot be made"):
         env.folder("TOCSIN_HOME", default=tmp_path)
+
+
+def test_watchdog_address_that_is_none_is_named(settings):
+    settings.WATCHDOG_URLS = ["https://example.com/", "example.org"]
+
+    (text,) = said(checks.check_watchdogs)
+    assert text.startswith("WATCHDOG_URLS: address 2 should begin with http://")

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -359,6 +358,12 @@ def _turn(
     return True
 
 
+def _values(state: rules.State) -> tuple[Any, ...]:
+    first = state.first_failure_at
+    began = None if first is None else ms(first)
+    return state.failures, state.successes, began, state.is_triggered, state.through
+
+
 def _save_unchanged(
     changed: Sequence[tuple[int, Memory, rules.State]],
 ) -> set[int]:
@@ -370,8 +375,7 @@ def _save_unchanged(
     if not changed:
         return set()
     names = ("id", "version", "counts_from", *RuleState.FIELDS)
-    values = attrgetter(*RuleState.FIELDS)
-    rows = [(m.pk, m.version, m.counts_from, *values(s)) for _, m, s in changed]
+    rows = [(m.pk, m.version, ms(m.counts_from), *_values(s)) for _, m, s in changed]
     with locked_in_order(RuleState, "id", [row[0] for row in rows]):
         saved = update_rows(RuleState, names, rows, version="version")
     if saved == len(changed):
@@ -390,7 +394,7 @@ def _advance(done: dict[int, tuple[int, datetime]]) -> None:
     if not done:
         return
     names = ("monitor", "evaluated_through", "evaluated_at")
-    rows = [(pk, *reached) for pk, reached in done.items()]
+    rows = [(pk, position, ms(at)) for pk, (position, at) in done.items()]
     with locked_in_order(MonitorState, "monitor", list(done)):
         update_rows(MonitorState, names, rows, rising="evaluated_through")
 

@@ -56,7 +56,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
-    """`phases` are milliseconds since the start: dns, connect, tls, first_byte, total.
+    """`latency_ms` is the time from the start to the end, and `phases` its parts:
+    how many milliseconds dns, connect, tls, first_byte and transfer took.
 
     Header names are in lower case.
     """
@@ -64,6 +65,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    latency_ms: float
     phases: Mapping[str, float]
 
 
@@ -211,15 +213,17 @@ def send(request: Request) -> Response:
             if time.monotonic() - started >= request.timeout:
                 raise RequestFailed(f"No answer within {request.timeout:g} s") from None
             raise RequestFailed(_reason(error)) from error
-        if time.monotonic() - started >= request.timeout:
+        ended = time.monotonic()
+        if ended - started >= request.timeout:
             raise RequestFailed(f"No answer within {request.timeout:g} s")
     return Response(
         status=answer.status_code,
         headers={name.lower(): value for name, value in answer.headers.items()},
         body=body,
+        latency_ms=(ended - started) * 1000,
         phases={
             "first_byte": (first_byte - started) * 1000,
-            "total": (time.monotonic() - started) * 1000,
+            "transfer": (ended - first_byte) * 1000,
         },
     )
 

@@ -137,18 +137,21 @@ class _Transfer:
         if code and not self.full:
             return RequestFailed(self._reason(code, words))
         info = self.curl.getinfo
-        seconds = {
-            "dns": info(pycurl.NAMELOOKUP_TIME),
-            "connect": info(pycurl.CONNECT_TIME),
-            "tls": info(pycurl.APPCONNECT_TIME),
-            "first_byte": info(pycurl.STARTTRANSFER_TIME),
-            "total": info(pycurl.TOTAL_TIME),
-        }
+        dns, connect = info(pycurl.NAMELOOKUP_TIME), info(pycurl.CONNECT_TIME)
+        # Without TLS it is 0; each moment is no earlier than the one before.
+        tls = max(connect, info(pycurl.APPCONNECT_TIME))
+        first, end = info(pycurl.STARTTRANSFER_TIME), info(pycurl.TOTAL_TIME)
+        phases = {"dns": dns * 1000, "connect": (connect - dns) * 1000}
+        if tls > connect:
+            phases["tls"] = (tls - connect) * 1000
+        phases["first_byte"] = (first - tls) * 1000
+        phases["transfer"] = (end - first) * 1000
         return Response(
             status=info(pycurl.RESPONSE_CODE),
             headers=self.headers,
             body=bytes(self.body),
-            phases={name: value * 1000 for name, value in seconds.items()},
+            latency_ms=end * 1000,
+            phases=phases,
         )
 
     def _reason(self, code: int, words: str) -> str:

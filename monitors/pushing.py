@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from .recording import (
     MOST_AHEAD_MS,
     MOST_LATE_MS,
     STANDING,
+    VALUES,
     Flush,
     Parents,
     Recorded,
@@ -218,7 +219,7 @@ def _take(
             stale.add((Rebuild.What.PERIODS, plan.pk, at))
         if at // HOUR < now // HOUR:
             stale.add((Rebuild.What.HOUR, plan.pk, at // HOUR * HOUR))
-    flush.states.append((rows[0].plan.pk, last, latency, error, *astuple(standing)))
+    flush.states.append((rows[0].plan.pk, last, latency, error, *VALUES(standing)))
     return _least(stale)
 
 

@@ -3,8 +3,9 @@
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from django.db import transaction
@@ -69,6 +70,7 @@ STANDING: Final = (
     "checked_at",
     "failing_since",
 )
+VALUES: Final = attrgetter(*STANDING)
 _READ: Final = ("monitor", "claim", "last_result", *STANDING)
 _SAVED: Final = (
     *("monitor", "due_at", "claim", "lease_until"),
@@ -156,12 +158,11 @@ class Flush:
         if found.status not in FAILING or begins is None:
             return
         said = {"at": at, "status": found.status, "reason": found.error[:500]}
-        answer = {**said, **kept(plan.checker, found.answer)}
+        answer = json.dumps({**said, **kept(plan.checker, found.answer)})
         if began == begins:
             self.continued.append((plan.pk, begins, at, answer))
         else:
-            written = json.dumps(answer)
-            self.begun.append((plan.pk, begins, at, written, written))
+            self.begun.append((plan.pk, begins, at, answer, answer))
 
     def write(self) -> None:
         insert_rows(CheckResult, _RESULT, self.rows)
@@ -200,7 +201,7 @@ def _store(
         flush.store(plan, last + 1, at, outcome, parent)
         due = plan.next_due(now, is_unconfirmed=standing.is_unconfirmed)
         said = (last + 1, outcome.latency_ms, outcome.error[:500])
-        flush.states.append((plan.pk, due, None, None, *said, *astuple(standing)))
+        flush.states.append((plan.pk, due, None, None, *said, *VALUES(standing)))
     flush.write()
     return flush.recorded, {t.monitor_id for t in flush.turns}
 
@@ -239,7 +240,7 @@ def expire(*, at: datetime) -> int:
         for pk, *rest in rows:
             standing = Standing(*rest)
             turns += [Turn(pk, *change) for change in standing.lapse(ms(at))]
-            saved.append((pk, *astuple(standing)))
+            saved.append((pk, *VALUES(standing)))
         update_rows(MonitorState, names, saved)
         StatusPeriod.turn(turns)
     announce([], {t.monitor_id for t in turns})

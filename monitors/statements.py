@@ -25,6 +25,8 @@ def update_rows(
 ) -> int:
     """Write rows of values for the fields named; return how many were changed.
 
+    The values are as the database takes them: moments in milliseconds, JSON as
+    text.
     The first fields are the key. With `version`, a row changes only if that field
     still has the value given, and then goes up by one. With `rising`, a row
     changes only if that field grows.
@@ -146,12 +148,7 @@ def _update(
         f"(VALUES {', '.join([typed, *[one] * (len(rows) - 1)])}) AS given) AS new "
         f"WHERE {' AND '.join(conditions)}"
     )
-    adapt = [field.get_db_prep_value for field in fields]
-    parameters = [
-        prepare(value, connection)
-        for row in rows
-        for prepare, value in zip(adapt, row, strict=True)
-    ]
+    parameters = [value for row in rows for value in row]
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.rowcount

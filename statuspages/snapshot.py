@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -21,6 +22,10 @@ from .stories import Story, by_day, on_page
 logger = logging.getLogger(__name__)
 
 PAST_DAYS: Final = 7
+# A page that takes long to build is built less often: this much of the time.
+LONG_SECONDS: Final = 0.5
+MOST_OF_THE_TIME: Final = 0.1
+_rests_until: dict[int, float] = {}
 
 
 def build_due() -> None:
@@ -28,10 +33,16 @@ def build_due() -> None:
     if not Snapshot.objects.filter(page__is_default=True).exists():
         Snapshot.objects.get_or_create(page=StatusPage.default())
     for due in Snapshot.due(timezone.now()).select_related("page").defer("body"):
+        began = time.monotonic()
+        if began < _rests_until.get(due.page_id, 0.0):
+            continue
         try:
             build(due.page)
         except Exception:
             logger.exception("The page %s could not be built", due.page)
+        took = time.monotonic() - began
+        if took > LONG_SECONDS:
+            _rests_until[due.page_id] = began + took / MOST_OF_THE_TIME
 
 
 def build(page: StatusPage) -> Snapshot:

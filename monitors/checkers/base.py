@@ -63,25 +63,6 @@ class HTTPLike(Checker):
         return replace(self.judge(answer), answer=answer)
 
 
-def durations(moments: Mapping[str, float]) -> dict[str, float]:
-    """Turn the moments at which phases ended into how long each took.
-
-    Both in milliseconds; what did not take place is left out.
-    """
-    ends = [
-        (name, moments[moment])
-        for name, moment in (
-            *(("dns", "dns"), ("connect", "connect"), ("tls", "tls")),
-            *(("first_byte", "first_byte"), ("transfer", "total")),
-        )
-        if moments.get(moment)
-    ]
-    found, reached = {}, 0.0
-    for name, end in ends:
-        found[name], reached = max(0.0, end - reached), max(end, reached)
-    return found
-
-
 def kept(checker: Checker | None, answer: Response | None) -> dict[str, Any]:
     """Return what is kept of an answer: 4 KiB of it, secrets masked."""
     if answer is None:

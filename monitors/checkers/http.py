@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from egress.client import Request, RequestFailed, Response
 from egress.kinds import ConfigInvalid, option
 
-from .base import DOWN, UP, HTTPLike, Outcome, durations
+from .base import DOWN, UP, HTTPLike, Outcome
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MOST_SECONDS = 60.0
@@ -62,9 +62,10 @@ class HTTPChecker(HTTPLike):
     def judge(self, answer: Response | RequestFailed) -> Outcome:
         if isinstance(answer, RequestFailed):
             return Outcome(DOWN, error=str(answer))
-        latency, phases = answer.phases["total"], durations(answer.phases)
-        if any(low <= answer.status <= high for low, high in self._expected):
-            return Outcome(UP, latency, phases=phases)
+        latency, phases = answer.latency_ms, answer.phases
+        for low, high in self._expected:
+            if low <= answer.status <= high:
+                return Outcome(UP, latency, phases=phases)
         expected = ", ".join(self.expected_status_codes)
         reason = f"The answer was {answer.status}, expected {expected}"
         return Outcome(DOWN, latency, reason, phases, answer)

@@ -113,9 +113,8 @@ class MonitorState(models.Model):
         lease_until = ms(until) + int(settings.CHECK_LEASE_SECONDS * 1000)
         with transaction.atomic():
             rows = cls._free_and_due(ms(at), ms(until), limit)
-            cls.objects.filter(pk__in=[row[0] for row in rows]).update(
-                claim=number, lease_until=lease_until
-            )
+            taken = [(row[0], number, lease_until) for row in rows]
+            update_rows(cls, ("monitor", "claim", "lease_until"), taken)
         plans = plans_of({row[0]: row[2] for row in rows})
         return [
             Claim(plans[pk], number, due, raw)

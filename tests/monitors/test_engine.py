@@ -344,7 +344,9 @@ def test_first_and_last_answer_of_a_run_of_failures_are_kept(make_monitor):
         MonitorState.objects.update(claim=7)
         claim = engines.Claim(monitor.plan, 7, ms(start))
         headers = {"set-cookie": "id=1", "server": "nginx"}
-        answer = Response(status=500, headers=headers, body=body, phases={})
+        answer = Response(
+            status=500, headers=headers, body=body, latency_ms=1.0, phases={}
+        )
         outcome = Outcome("down", 1.0, "The answer was 500", {}, answer)
         record([Observation(claim, start + timedelta(seconds=n), outcome)])
 

@@ -304,3 +304,19 @@ def test_some_page_is_always_at_the_root(client):
 
     assert StatusPage.default() == page
     assert client.get("/").status_code == 200
+
+
+def test_page_that_takes_long_to_build_is_built_less_often(page, monkeypatch):
+    monkeypatch.setattr(snapshot, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "MOST_OF_THE_TIME", 1e-6)
+    monkeypatch.setattr(snapshot, "_rests_until", {})
+    snapshot.build_due()
+    before = Snapshot.objects.get().built_at
+    Snapshot.mark_dirty()
+
+    snapshot.build_due()
+    assert Snapshot.objects.get().built_at == before
+
+    snapshot._rests_until.clear()
+    snapshot.build_due()
+    assert Snapshot.objects.get().built_at > before

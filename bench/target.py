@@ -1,48 +1,110 @@
-"""What is checked: answers every request with 200 and closes; run as a process."""
+"""What is checked: a web server that costs little; run as a process of its own.
 
+python -m bench.target SECONDS prints its port and ends by itself after so long.
+It answers each request with 200 and closes the connection; after a request for
+/answer/500 with 500, and so on. With --hang it accepts, and answers nothing.
+"""
+
+import argparse
 import select
 import socket
-import sys
+import ssl
 import time
+from typing import Final
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+BACKLOG: Final = 4096
+CONTROL: Final = b"GET /answer/"
+PHRASES: Final = {200: "OK", 500: "Internal Server Error"}
 
 
-def serve(listening: socket.socket, seconds: float) -> None:
-    poll = select.epoll()
-    clients: dict[int, socket.socket] = {}
-    listening.setblocking(False)
-    poll.register(listening, select.EPOLLIN)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for descriptor, _ in poll.poll(1.0):
-            if descriptor == listening.fileno():
-                _accept(listening, poll, clients)
-                continue
-            client = clients.pop(descriptor)
-            poll.unregister(descriptor)
+class Target:
+    def __init__(self, tls: ssl.SSLContext | None, hangs: bool) -> None:
+        self._tls, self._hangs = tls, hangs
+        self._answer = answer(200)
+        self._poll = select.epoll()
+        self._clients: dict[int, socket.socket] = {}
+
+    def serve(self, listening: socket.socket, seconds: float) -> None:
+        listening.setblocking(False)
+        self._poll.register(listening, select.EPOLLIN)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for descriptor, _ in self._poll.poll(1.0):
+                if descriptor == listening.fileno():
+                    self._accept(listening)
+                else:
+                    self._listen_to(descriptor)
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
             try:
-                if client.recv(65536):
-                    client.send(ANSWER)
-            except OSError:
-                pass
-            client.close()
+                client, _ = listening.accept()
+            except BlockingIOError:
+                return
+            client.setblocking(False)
+            if self._tls:
+                client = self._tls.wrap_socket(
+                    client, server_side=True, do_handshake_on_connect=False
+                )
+            self._clients[client.fileno()] = client
+            self._poll.register(client, select.EPOLLIN)
 
-
-def _accept(
-    listening: socket.socket, poll: select.epoll, clients: dict[int, socket.socket]
-) -> None:
-    while True:
+    def _listen_to(self, descriptor: int) -> None:
+        client = self._clients[descriptor]
         try:
-            client, _ = listening.accept()
-        except BlockingIOError:
+            # Within TLS, this goes on with the handshake where there is one.
+            asked = client.recv(65536)
+        except ssl.SSLWantReadError:
             return
-        client.setblocking(False)
-        clients[client.fileno()] = client
-        poll.register(client, select.EPOLLIN)
+        except ssl.SSLWantWriteError:
+            self._poll.modify(client, select.EPOLLIN | select.EPOLLOUT)
+            return
+        except OSError:
+            asked = b""
+        if asked and self._hangs:
+            return
+        self._take_leave(client, asked)
+
+    def _take_leave(self, client: socket.socket, asked: bytes) -> None:
+        """Answer what was asked, if anything was, and close."""
+        del self._clients[client.fileno()]
+        self._poll.unregister(client)
+        if asked.startswith(CONTROL):
+            self._answer = answer(int(asked[len(CONTROL) :].split()[0]))
+        try:
+            if asked:
+                client.send(self._answer)
+        except OSError:
+            pass
+        client.close()
+
+
+def answer(status: int) -> bytes:
+    head = f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Length: 2\r\n"
+    return f"{head}Connection: close\r\n\r\nok".encode()
+
+
+def tls(certificate: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    # All monitors share this one host. Of hundreds of hosts libcurl would remember
+    # few, so that most checks would shake hands in full: let all of them do so.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.target")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--tls", help="file with key and certificate")
+    parser.add_argument("--hang", action="store_true")
+    options = parser.parse_args()
+    context = tls(options.tls) if options.tls else None
+    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening:
+        print(listening.getsockname()[1], flush=True)
+        Target(context, options.hang).serve(listening, options.seconds)
 
 
 if __name__ == "__main__":
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
-        print(server.getsockname()[1], flush=True)
-        serve(server, float(sys.argv[1]))
+    main()

@@ -25,11 +25,13 @@ from rest_framework.views import APIView
 from alerting.api import AlertRuleViewSet, AlertViewSet
 from incidents.api import IncidentViewSet
 from monitors.api import MonitorViewSet, ResultsViewSet
+from monitors.corrections_api import CorrectionViewSet
 from outbox.api import MessageViewSet, TriggerViewSet
 from subscriptions.api import SubscriberViewSet
 
 router = SimpleRouter()
 router.register("monitors", MonitorViewSet, "monitor")
+router.register("corrections", CorrectionViewSet, "correction")
 router.register("results", ResultsViewSet, "result")
 router.register("alert-rules", AlertRuleViewSet, "alert-rule")
 router.register("triggers", TriggerViewSet, "trigger")

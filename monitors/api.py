@@ -27,12 +27,12 @@ from access.api import (
     RelatedField,
     TrueFalseFilter,
 )
-from access.models import ApiKey
 from egress.kinds import ConfigInvalid
 
 from . import latency
 from .checkers import CHECKERS
 from .checkers.base import kept
+from .corrections_api import author_of
 from .history import explain, shown
 from .models import Monitor, Overlay, Prober, Status
 from .models.period import SUMMED
@@ -401,9 +401,8 @@ class ResultsViewSet(Endpoint):
         """
         rows = _rows(request.data)
         pushed, refused = _read(rows)
-        key = request.auth
-        name = f"key {key.name}" if isinstance(key, ApiKey) else str(request.user)
-        receipt = push(pushed, by=Prober.named(name), at=timezone.now())
+        by = Prober.named(author_of(request))
+        receipt = push(pushed, by=by, at=timezone.now())
         reasons = sorted([*refused, *receipt.refused])
         answer = {
             "accepted": receipt.accepted,

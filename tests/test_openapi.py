@@ -1,5 +1,6 @@
 """The API keeps to its own OpenAPI document, whatever it is sent."""
 
+from datetime import timedelta
 from io import StringIO
 
 import hypothesis
@@ -27,6 +28,7 @@ from alerting import rules
 from alerting.models import Alert
 from config.api_urls import document
 from incidents.models import Incident
+from monitors.models import Correction
 from outbox.models import Message
 from subscriptions.models import Subscriber
 
@@ -68,8 +70,17 @@ def world(one_connection, make_monitor, make_rule, make_trigger, shop):
         source="API",
         impacts={monitor: "DOWN"},
     )
+    correction = Correction.objects.create(
+        monitor=monitor,
+        started_at=now - timedelta(hours=2),
+        ended_at=now - timedelta(hours=1),
+        status="up",
+        reason="The probe was wrong",
+        author="ana",
+    )
     return {
         "monitors": {"tag": monitor.tag},
+        "corrections": {"id": correction.pk},
         "alert-rules": {"id": rule.pk},
         "triggers": {"id": trigger.pk},
         "alerts": {"id": alert.pk},

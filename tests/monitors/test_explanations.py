@@ -288,3 +288,63 @@ def test_step_that_is_too_fine_is_refused_saying_what_is_to_be_had(api, monitor)
 
     assert answer.status_code == 400
     assert "more than 2000 points" in answer.json()["detail"]
+
+
+CORRECTION = {
+    "monitor": "shop",
+    "started_at": "2026-03-02T00:00:00Z",
+    "ended_at": "2026-03-02T06:00:00Z",
+    "status": "up",
+    "reason": "The probe was wrong",
+}
+
+
+def test_api_corrects_and_undoes(api, monitor):
+    span = {"from": hours(0).isoformat(), "to": hours(48).isoformat()}
+    made = api.post("/api/v1/corrections/", CORRECTION)
+    assert made.status_code == 201
+    assert made.json()["author"] == "key tests"
+    told = api.get("/api/v1/monitors/shop/uptime/", span).json()
+    assert told["uptime"] == 100
+    assert told["intervals"][1]["corrected"] is True
+
+    for _ in range(2):
+        undone = api.post(f"/api/v1/corrections/{made.json()['id']}/undo/").json()
+    assert undone["undone_by"] == "key tests"
+    told = api.get("/api/v1/monitors/shop/uptime/", span).json()
+    assert told["uptime"] == 87.5
+    listed = api.get("/api/v1/corrections/", {"is_undone": "false"}).json()
+    assert listed["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"monitor": "nobody"}, "monitor"),
+        ({"ended_at": "2026-03-01T00:00:00Z"}, "ended_at"),
+        ({"ended_at": "2090-03-01T00:00:00Z"}, "ended_at"),
+        ({"status": "partial"}, "status"),
+        ({"reason": ""}, "reason"),
+        ({"author": "somebody else"}, "author"),
+    ],
+)
+def test_correction_that_cannot_be_is_refused(change, field, api, monitor):
+    answer = api.post("/api/v1/corrections/", {**CORRECTION, **change})
+
+    assert answer.status_code == 400
+    assert field in answer.json()["errors"]
+
+
+def test_list_of_corrections_takes_the_same_queries_for_any_number(api, monitor):
+    def count():
+        with CaptureQueriesContext(connection) as captured:
+            api.get("/api/v1/corrections/")
+        return len(captured)
+
+    correct(monitor, 1, 2, "up")
+    count()  # the key's use is noted once a minute
+    one = count()
+    for n in range(30):
+        correct(monitor, n, n + 1, "up")
+
+    assert count() == one

@@ -212,11 +212,13 @@ def _take(
         drives = row.drives_rules(now)
         last += drives
         flush.store(plan, last if drives else 0, at, outcome, parent)
-        if drives and at > (standing.checked_at or 0):
+        is_next = drives and at > (standing.checked_at or 0)
+        if not is_next or at < standing.since:
+            # It lies within what is written already, or before all of it.
+            stale.add((Rebuild.What.PERIODS, plan.pk, at))
+        if is_next:
             flush.observe(plan, standing, at, outcome, parent)
             latency, error = outcome.latency_ms, outcome.error[:500]
-        else:
-            stale.add((Rebuild.What.PERIODS, plan.pk, at))
         if at // HOUR < now // HOUR:
             stale.add((Rebuild.What.HOUR, plan.pk, at // HOUR * HOUR))
     flush.states.append((rows[0].plan.pk, last, latency, error, *VALUES(standing)))

@@ -5,7 +5,7 @@ from celery import shared_task
 from celery.signals import worker_shutdown
 from django.utils import timezone
 
-from . import engine, recording
+from . import engine, metering, recording
 from . import upkeep as upkeeping
 from .models import MonitorState, Pulse
 
@@ -49,6 +49,7 @@ def upkeep() -> None:
 @shared_task
 def prune() -> None:
     """Delete what is past its retention, a little at a time for a while."""
+    metering.forget(timezone.now())
     upkeeping.forget(at=timezone.now(), seconds=PRUNE_SECONDS)
 
 

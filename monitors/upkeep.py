@@ -41,8 +41,6 @@ DELETED_AT_ONCE: Final = 1000
 PAUSE_SECONDS: Final = 0.02
 # Ends of watching that were somebody's doing; history that is read again keeps them.
 STOPS: Final = ("paused", "retired")
-# As many observations as may be needed to confirm a change.
-MOST_CONFIRMATIONS: Final = 10
 
 
 def run(*, at: datetime, seconds: float) -> bool:
@@ -121,13 +119,15 @@ def _rebuilt(monitor: Monitor, at: datetime) -> bool:
     begin = marks.order_by("at").values_list("at", flat=True).first()
     if begin is None:
         return False
-    begin = _before_confirming(monitor, begin)
-    standing, changes = _read_again(monitor, begin, ms(at))
-    StatusPeriod.rewind(monitor.pk, ms(begin))
+    plan = monitor.plan
+    standing, start = _stood_before(monitor, ms(begin), plan)
+    changes = _read_again(monitor, standing, instant(start), plan)
+    changes += standing.lapse(ms(at))
+    StatusPeriod.rewind(monitor.pk, start)
     is_first = not monitor.periods.exists()
-    if is_first and (not changes or changes[0].at > ms(begin)):
+    if is_first and (not changes or changes[0].at > start):
         # History begins here, though it says nothing yet.
-        changes.insert(0, Change(ms(begin), Status.NO_DATA, LAPSED))
+        changes.insert(0, Change(start, Status.NO_DATA, LAPSED))
     StatusPeriod.turn([Turn(monitor.pk, *change) for change in changes])
     if monitor.is_active and not monitor.retired_at:
         _stand(monitor, standing)
@@ -144,35 +144,42 @@ def rebuild_periods(pk: int, *, at: datetime) -> bool:
     return True
 
 
-def _before_confirming(monitor: Monitor, begin: datetime) -> datetime:
-    """Go back as far as an observation may matter for those from `begin` on."""
-    earlier = monitor.results.filter(checked_at__lt=begin).order_by("-checked_at")
-    moments = earlier.values_list("checked_at", flat=True)[:MOST_CONFIRMATIONS]
-    return min(moments, default=begin)
+def _stood_before(monitor: Monitor, begin: int, plan: Plan) -> tuple[Standing, int]:
+    """Return how the monitor stood before a moment, and from when to read on.
+
+    Going back, that is certain after as many results that agree as confirm a
+    change, after one of no_data, and where nobody had been looking.
+    """
+    earlier = monitor.results.filter(checked_at__lt=instant(begin))
+    newest_first = earlier.order_by("-checked_at").values_list("checked_at", "status")
+    following, last, run, agreed = begin, begin, 0, ""
+    for moment, status in newest_first.iterator(chunk_size=200):
+        at = ms(moment)
+        if plan.holds(at) < following:
+            break
+        run, last = (run + 1, last) if status == agreed else (1, at)
+        agreed, following = status, at
+        if run >= plan.confirmations or status == Status.NO_DATA:
+            known = Standing(status, last, status, checked_at=last)
+            known.fresh_until = plan.holds(last)
+            return known, last + 1
+    return Standing(), following
 
 
 def _read_again(
-    monitor: Monitor, begin: datetime, now: int
-) -> tuple[Standing, list[Change]]:
-    standing = Standing(status=_status_before(monitor, begin))
-    plan, changes = monitor.plan, []
-    for event in _events(monitor, begin, plan):
+    monitor: Monitor, standing: Standing, start: datetime, plan: Plan
+) -> list[Change]:
+    changes: list[Change] = []
+    for event in _events(monitor, start):
         if isinstance(event, Seen):
             changes += standing.observe(event, plan)
         else:
             changes += standing.lapse(event.at)
             changes += standing.stop(event.at, event.cause)
-    changes += standing.lapse(now)
-    return standing, changes
+    return changes
 
 
-def _status_before(monitor: Monitor, begin: datetime) -> str:
-    before = monitor.periods.filter(started_at__lt=begin)
-    status = before.order_by("-started_at", "-pk").values_list("status", flat=True)
-    return status.first() or Status.NO_DATA
-
-
-def _events(monitor: Monitor, begin: datetime, plan: Plan) -> list[Seen | Change]:
+def _events(monitor: Monitor, begin: datetime) -> list[Seen | Change]:
     """Return observations and ends of watching from a moment on, in their order."""
     results = monitor.results.filter(checked_at__gte=begin).order_by("checked_at")
     names = [parent.name for parent in monitor.parents.all()]

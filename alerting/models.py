@@ -4,7 +4,16 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, Q, UniqueConstraint
+from django.db.models import (
+    Case,
+    Exists,
+    F,
+    Min,
+    OuterRef,
+    Q,
+    UniqueConstraint,
+    When,
+)
 from django.utils import timezone
 
 from monitors.instants import InstantField
@@ -359,6 +368,16 @@ class TransitionQuerySet(models.QuerySet["Transition"]):
         return self.filter(~Exists(older), announced_at=None, due_at__lte=at).order_by(
             "pk"
         )
+
+    def longest_wait(self, at: datetime) -> float:
+        """Return the seconds for which the oldest has not been announced.
+
+        One that failed is due again later, but has waited since it happened.
+        """
+        waiting_since = Case(When(attempts=0, then="due_at"), default="at")
+        waiting = self.filter(announced_at=None)
+        oldest = waiting.aggregate(oldest=Min(waiting_since))["oldest"]
+        return max(0.0, (at - oldest).total_seconds()) if oldest else 0.0
 
 
 class Transition(models.Model):

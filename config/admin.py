@@ -7,6 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import F, Func, IntegerField, QuerySet, Subquery
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
 from alerting.models import Alert, AlertRule
@@ -15,13 +16,13 @@ from monitors.models import Monitor
 from outbox.models import Message
 from subscriptions.models import Subscriber
 
-from . import front_page
+from . import engine_page, front_page
 
 # The sections of the sidebar. What is not named here is reached by its address
 # alone: groups, and the schedules that Celery's beat keeps for itself.
 SECTIONS: Final = {
     "Incidents": ["incidents.Incident"],
-    "Monitors": ["monitors.Monitor"],
+    "Monitors": ["monitors.Monitor", "monitors.Correction"],
     "Alerting": [
         "alerting.Alert",
         "alerting.AlertRule",
@@ -33,6 +34,8 @@ SECTIONS: Final = {
     "Access": ["access.ApiKey", "auth.User"],
     "Clockwork": ["django_celery_beat.PeriodicTask"],
 }
+# Pages that are no model's, before those of their section.
+PAGES: Final = {"Clockwork": [("Engine", "admin:engine")]}
 
 
 def _number(found: QuerySet[Any]) -> Subquery:
@@ -60,6 +63,20 @@ class TocsinAdminSite(AdminSite):
         }
         return TemplateResponse(request, "admin/index.html", context)
 
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        own = path("engine/", self.admin_view(self.engine), name="engine")
+        return [own, *super().get_urls()]
+
+    def engine(self, request: HttpRequest) -> TemplateResponse:
+        now = timezone.now()
+        context = {
+            **self.each_context(request),
+            "title": "Engine",
+            "now": now,
+            "page": engine_page.look(now),
+        }
+        return TemplateResponse(request, "admin/engine.html", context)
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         if context["has_permission"] and not context["is_popup"]:
@@ -78,13 +95,17 @@ class TocsinAdminSite(AdminSite):
         }
         found = []
         for section, labels in SECTIONS.items():
+            pages = [
+                {"name": name, "admin_url": reverse(view), "number": ""}
+                for name, view in PAGES.get(section, [])
+            ]
             models = [
                 {**seen[label], "number": numbers.get(label, "")}
                 for label in labels
                 if label in seen
             ]
-            if models:
-                found.append((section, models))
+            if pages or models:
+                found.append((section, [*pages, *models]))
         return found
 
     def numbers(self, request: HttpRequest) -> dict[str, str]:

@@ -41,6 +41,7 @@ def check_timings(**kwargs: Any) -> list[CheckMessage]:
     names = (
         "CHECK_LEASE_SECONDS",
         "DELIVERY_LEASE_SECONDS",
+        "WORKER_STUCK_SECONDS",
         "RESULT_RETENTION_DAYS",
         "LATENCY_HOURS_DAYS",
     )

@@ -7,6 +7,7 @@ memory only to look after others is small.
 import collections
 import ctypes
 import json
+import math
 import os
 import selectors
 import signal
@@ -14,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 LONGEST_WAIT: Final = 8.0
@@ -23,21 +24,68 @@ DEATHS: Final = 5
 WITHIN_SECONDS: Final = 60.0
 LAST_WORDS: Final = 15
 PR_SET_PDEATHSIG: Final = 1
+PULSE: Final = "TOCSIN_PULSE_FD"
 
 
 class KeepsDying(Exception):
     """A child died too often; the text says which and what it said last."""
 
 
+class Pulse:
+    """A pipe into which a child that lives writes every couple of seconds."""
+
+    def __init__(self, stuck_after: float) -> None:
+        self.stuck_after = stuck_after
+        self.silent = 0.0
+        self._has_begun = False
+        self._ours = -1
+
+    @property
+    def is_stuck(self) -> bool:
+        return self.silent > self.stuck_after
+
+    @contextmanager
+    def given(self) -> Iterator[int]:
+        """Make the pipe for a new child, and keep only our end of it."""
+        if self._ours >= 0:
+            os.close(self._ours)
+        self._ours, theirs = os.pipe()
+        os.set_blocking(self._ours, False)
+        self.silent, self._has_begun = 0.0, False
+        try:
+            yield theirs
+        finally:
+            os.close(theirs)
+
+    def stops(self, seconds: float) -> bool:
+        """Listen; True at the moment when it has been silent for too long.
+
+        `seconds` have passed since the last time. Nothing is expected of one that
+        has yet to begin: it may take its time, or may know nothing of pulses.
+        """
+        with suppress(BlockingIOError):
+            if os.read(self._ours, 4096):
+                self.silent, self._has_begun = 0.0, True
+                return False
+        before = self.silent
+        self.silent += seconds if self._has_begun else 0.0
+        return before <= self.stuck_after < self.silent
+
+
 class Child:
     """A command that is started again whenever it ends."""
 
     def __init__(
-        self, name: str, command: Sequence[str], files: Sequence[int] = ()
+        self,
+        name: str,
+        command: Sequence[str],
+        files: Sequence[int] = (),
+        stuck_after: float = math.inf,
     ) -> None:
         self.name, self.command, self.files = name, command, files
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: IO[bytes]
+        self.pulse = Pulse(stuck_after)
         self.start_at = time.monotonic()
         self._rest = b""
         self._words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
@@ -48,15 +96,17 @@ class Child:
 
         Returns the pipe that it speaks into.
         """
-        process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=self.files,
-            preexec_fn=die_with_parent(os.getpid()),
-        )
+        with self.pulse.given() as file:
+            process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[*self.files, file],
+                env={**os.environ, PULSE: str(file)},
+                preexec_fn=die_with_parent(os.getpid()),
+            )
         assert process.stdout
         self.process, self.pipe = process, process.stdout
         return self.pipe
@@ -69,17 +119,23 @@ class Child:
             lines, self._rest = [self._rest], b""
         for line in lines:
             self._words.append(line.decode("utf-8", "replace"))
-            print(f"{self.name:10} | {self._words[-1]}", file=sys.stderr, flush=True)
+            self.say(self._words[-1])
         return bool(said)
 
     def mourn(self) -> None:
-        """Plan the next start; raise KeepsDying if there have been too many."""
+        """Plan the next start; raise KeepsDying if there have been too many.
+
+        One that was stuck is not counted: it could start and it has worked, and
+        what holds it up, such as a disk, will pass. To end for it would take
+        down the others, which still serve.
+        """
         assert self.process
         code = self.process.wait()
         self.kill_group()
         self.process = None
         now = time.monotonic()
-        self._deaths.append(now)
+        if not self.pulse.is_stuck and code != os.EX_SOFTWARE:
+            self._deaths.append(now)
         recent = sum(now - at < WITHIN_SECONDS for at in self._deaths)
         if recent == DEATHS:
             raise KeepsDying(
@@ -89,11 +145,16 @@ class Child:
             )
         wait = min(0.25 * 2**recent, LONGEST_WAIT)
         self.start_at = now + wait
-        print(
-            f"{self.name:10} | ended {_how(code)}; again in {wait:g} s",
-            file=sys.stderr,
-            flush=True,
-        )
+        self.say(f"ended {_how(code)}; again in {wait:g} s")
+
+    def end_if_stuck(self, seconds: float) -> None:
+        if self.process and self.pulse.stops(seconds):
+            silent = self.pulse.silent
+            self.say(f"silent for {silent:.0f} seconds: it is stuck, and killed")
+            self.kill_group()
+
+    def say(self, words: str) -> None:
+        print(f"{self.name:10} | {words}", file=sys.stderr, flush=True)
 
     def signal(self, number: int) -> None:
         if self.process:
@@ -119,6 +180,7 @@ class Family:
         self.children = children
         self._selector = selectors.DefaultSelector()
         self._signals = 0
+        self._felt_at = time.monotonic()
 
     def live(self, meanwhile: Callable[[], None]) -> None:
         """Return after SIGINT or SIGTERM, or raise KeepsDying; nothing is left."""
@@ -128,6 +190,7 @@ class Family:
             while not self._signals:
                 self._start_due()
                 self._listen(0.5)
+                self._feel_pulses()
                 meanwhile()
         finally:
             self._end()
@@ -150,6 +213,13 @@ class Family:
                 self._hear_out(child)
                 if not self._signals:
                     child.mourn()
+
+    def _feel_pulses(self) -> None:
+        """Kill who is stuck; while we ourselves paused, nobody was silent."""
+        now = time.monotonic()
+        passed, self._felt_at = min(now - self._felt_at, 1.0), now
+        for child in self.children:
+            child.end_if_stuck(passed)
 
     def _hear_out(self, child: Child) -> None:
         """Pass on its last words; a grandchild may still hold the pipe open."""

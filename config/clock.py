@@ -6,9 +6,9 @@ import threading
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.beat import Service
 from celery.signals import worker_shutting_down
 from click import Option
+from kombu.utils.imports import symbol_by_name
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +23,19 @@ class Clock(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.enabled = clock
         self._ended = threading.Event()
-        self._service: Service | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
-        threading.Thread(
+        self._thread = threading.Thread(
             target=self._run, args=[worker.app], name="clock", daemon=True
-        ).start()
+        )
+        self._thread.start()
 
     def stop(self, worker: Any) -> None:
+        """End, and leave the time for noting what has rung when."""
         self._ended.set()
-        if self._service:
-            self._service.stop()
+        if self._thread:
+            self._thread.join(2.0)
 
     def _run(self, app: Celery) -> None:
         """Keep the clock going; a database that is away for a moment stops it not."""
@@ -41,19 +43,22 @@ class Clock(bootsteps.StartStopStep):
 
         app.set_current()
         while not self._ended.is_set():
-            self._service = Service(
-                app,
-                max_interval=1,
-                scheduler_cls=app.conf.beat_scheduler,
-                remote_control=False,
-            )
             try:
-                self._service.start()
+                self._ring(app)
             except Exception:
                 logger.exception("The clock stumbled")
             finally:
                 connections.close_all()
             self._ended.wait(1.0)
+
+    def _ring(self, app: Celery) -> None:
+        """Ring until the end. Celery's own loop sleeps through being stopped."""
+        scheduler = symbol_by_name(app.conf.beat_scheduler)(app=app)
+        try:
+            while not self._ended.wait(scheduler.tick()):
+                pass
+        finally:
+            scheduler.close()
 
 
 def add_clock(app: Celery) -> None:

@@ -156,7 +156,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
         "interval_start": 0,
     }
     if REDIS_URL
-    else {"folder": str(TOCSIN_HOME / "broker"), "polling_interval": 0.1}
+    else {"folder": str(TOCSIN_HOME / "broker")}
 )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -178,22 +178,44 @@ CELERY_TASK_ROUTES = {
 }
 
 
-def _every(task: str, seconds: float) -> dict[str, object]:
-    # A bell that nobody answered before the next one rings is worth nothing.
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+# Each worker runs the tasks of its queues by itself this often, whoever rings:
+# with every message lost, nothing is later than this.
+WATCH_SECONDS = {
+    "monitors.tasks.tick": 1.0,
+    "monitors.tasks.expire": 5.0,
+    "alerting.tasks.sweep": 1.0,
+    "outbox.tasks.deliver_due": 1.0,
+    "subscriptions.tasks.fan_out_due": 1.0,
+    "statuspages.tasks.build_pages": 1.0,
+    "subscriptions.tasks.forget": 3600.0,
+    "monitors.tasks.upkeep": 30.0,
+    "monitors.tasks.prune": 600.0,
+    "outbox.tasks.prune": 3600.0,
+}
+
+
+def _rung(task: str) -> dict[str, object]:
+    """The clock rings for it, too, but not often: a bell costs more than a look."""
+    seconds = max(30, round(WATCH_SECONDS[task]))
+    return {
+        "task": task,
+        "schedule": float(seconds),
+        # Nobody has answered before the next one rings: it is worth nothing.
+        "options": {"expire_seconds": seconds},
+    }
 
 
 CELERY_BEAT_SCHEDULE = {
-    "start the checks that fall due": _every("monitors.tasks.tick", 1.0),
-    "expire what was not watched": _every("monitors.tasks.expire", 5.0),
-    "decide what was left undecided": _every("alerting.tasks.sweep", 1.0),
-    "deliver what is due": _every("outbox.tasks.deliver_due", 1.0),
-    "fan news out": _every("subscriptions.tasks.fan_out_due", 1.0),
-    "build the pages": _every("statuspages.tasks.build_pages", 1.0),
-    "forget who never confirmed": _every("subscriptions.tasks.forget", 3600.0),
-    "keep history in shape": _every("monitors.tasks.upkeep", 30.0),
-    "prune old results": _every("monitors.tasks.prune", 600.0),
-    "prune old messages": _every("outbox.tasks.prune", 3600.0),
+    "start the checks that fall due": _rung("monitors.tasks.tick"),
+    "expire what was not watched": _rung("monitors.tasks.expire"),
+    "decide what was left undecided": _rung("alerting.tasks.sweep"),
+    "deliver what is due": _rung("outbox.tasks.deliver_due"),
+    "fan news out": _rung("subscriptions.tasks.fan_out_due"),
+    "build the pages": _rung("statuspages.tasks.build_pages"),
+    "forget who never confirmed": _rung("subscriptions.tasks.forget"),
+    "keep history in shape": _rung("monitors.tasks.upkeep"),
+    "prune old results": _rung("monitors.tasks.prune"),
+    "prune old messages": _rung("outbox.tasks.prune"),
 }
 
 # Checks. When none of these addresses answers, it is our own line that is down.
@@ -206,6 +228,8 @@ WORKER_NAME = env("WORKER_NAME", default="")
 
 CHECK_LEASE_SECONDS = env.float("CHECK_LEASE_SECONDS", default=30.0)
 DELIVERY_LEASE_SECONDS = env.float("DELIVERY_LEASE_SECONDS", default=60.0)
+# A worker that has stood still for so long is replaced.
+WORKER_STUCK_SECONDS = env.float("WORKER_STUCK_SECONDS", default=60.0)
 RESULT_RETENTION_DAYS = env.int("RESULT_RETENTION_DAYS", default=30)
 LATENCY_HOURS_DAYS = env.int("LATENCY_HOURS_DAYS", default=400)
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", default=90)

@@ -6,6 +6,8 @@ from django.db import transaction
 from django.utils.crypto import get_random_string
 
 from alerting.models import AlertRule
+from egress.kinds import as_config
+from monitors.checkers.tocsin import TocsinChecker
 from monitors.models import Monitor
 from statuspages.models import StatusPage
 
@@ -36,16 +38,34 @@ def watch_ourselves() -> bool:
     StatusPage.default()
     if Monitor.objects.exists():
         return False
-    monitor = Monitor(
-        tag="tocsin", name="Tocsin", config={"url": f"{own_address()}/healthz"}
+    watch(
+        Monitor(
+            tag="tocsin", name="Tocsin", config={"url": f"{own_address()}/healthz"}
+        ),
+        AlertRule(
+            name="Tocsin is down", description="Tocsin does not answer its own checks."
+        ),
     )
+    watch(
+        Monitor(
+            tag="tocsin-engine",
+            name="Tocsin engine",
+            kind="tocsin",
+            config=as_config(TocsinChecker()),
+        ),
+        AlertRule(
+            name="Tocsin does not keep up",
+            description="Checks start late, or the word does not get out.",
+        ),
+    )
+    return True
+
+
+def watch(monitor: Monitor, rule: AlertRule) -> None:
     monitor.full_clean()
     monitor.save()
-    rule = AlertRule.objects.create(
-        name="Tocsin is down", description="Tocsin does not answer its own checks."
-    )
+    rule.save()
     rule.watch([monitor])
-    return True
 
 
 def own_address() -> str:

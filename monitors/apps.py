@@ -3,3 +3,8 @@ from django.apps import AppConfig
 
 class MonitorsConfig(AppConfig):
     name = "monitors"
+
+    def ready(self) -> None:
+        from . import vitals
+
+        vitals.register()

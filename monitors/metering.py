@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MINUTE: Final = 60_000
 WRITE_SECONDS: Final = 10.0
+KEPT: Final = timedelta(days=7)
 
 
 def name_of_worker() -> str:
@@ -94,3 +96,9 @@ class Meter:
             )
         except Exception:
             logger.exception("The engine's figures could not be written")
+
+
+def forget(at: datetime) -> int:
+    """Delete the minutes that are too old at this moment; return how many."""
+    deleted, _ = EngineMinute.objects.filter(at__lt=at - KEPT).delete()
+    return deleted

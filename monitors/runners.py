@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from django.db import connections
+
 from .checkers import Checker, Outcome
 from .checkers.base import DOWN, NO_DATA
 
@@ -52,6 +54,9 @@ class _Task:
         except Exception as error:
             logger.exception("The checker of %s failed", self.tag)
             outcome = Outcome(NO_DATA, error=f"The checker itself failed: {error}")
+        finally:
+            # The check of ourselves asks the database; threads that wait hold none.
+            connections.close_all()
         return self.answer(outcome)
 
 

@@ -90,6 +90,12 @@ class MessageQuerySet(models.QuerySet["Message"]):
             due_at__lte=at,
         )
 
+    def longest_wait(self, at: datetime) -> float:
+        """Return the seconds for which the oldest due message has not been tried."""
+        due = self.due(at).order_by("due_at", "id")
+        oldest = due.values_list("due_at", flat=True).first()
+        return (at - oldest).total_seconds() if oldest else 0.0
+
     def given_up(self) -> "MessageQuerySet":
         return self.filter(state=Message.State.FAILED)
 
@@ -180,6 +186,9 @@ class Message(models.Model):
         The lease is there before anything is sent: a crash in the middle of a
         delivery leads to another attempt with the same key, never to silence.
         """
+        # Mostly there is nothing, and to ask just that costs a third.
+        if not cls.objects.waiting().filter(due_at__lte=at).exists():
+            return []
         due = cls.objects.due(at).exclude(lane__in=list(full_lanes))
         counts: dict[str, int] = {}
         wanted: list[int] = []

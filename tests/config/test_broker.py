@@ -1,7 +1,10 @@
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
+from contextlib import suppress
 from queue import Empty
 
 import pytest
@@ -11,9 +14,10 @@ import config.broker  # registers doorbell://
 
 
 def connect(folder):
+    """A connection that hears, because it hardly ever looks by itself."""
     return Connection(
         "doorbell://localhost",
-        transport_options={"folder": str(folder), "polling_interval": 0.01},
+        transport_options={"folder": str(folder), "polling_interval": 60},
     )
 
 
@@ -39,6 +43,21 @@ def consume(folder, results):
             message.ack()
         queue.close()
     results.put(got)
+
+
+def listen(folder, ready):
+    """Wait for messages until killed."""
+    with connect(folder) as connection:
+        queue = connection.SimpleQueue("bells")
+        ready.set()
+        while True:
+            queue.get()
+
+
+def fill(pipe):
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"!" * 4096)
 
 
 @pytest.fixture
@@ -129,3 +148,133 @@ def test_left_overs_of_killed_workers_do_not_fill_the_queue(tmp_path):
         queue.close()
 
     assert not list(folder.glob(".left-*"))
+
+
+def test_messages_are_heard_at_once(tmp_path):
+    answered = threading.Semaphore(0)
+
+    def answer():
+        with connect(tmp_path) as connection:
+            queue = connection.SimpleQueue("bells")
+            for _ in range(20):
+                queue.get(timeout=60).ack()
+                answered.release()
+            queue.close()
+
+    consumer = threading.Thread(target=answer)
+    consumer.start()
+    started = time.monotonic()
+    with connect(tmp_path) as connection:
+        queue = connection.SimpleQueue("bells")
+        for n in range(20):
+            queue.put({"n": n})
+            assert answered.acquire(timeout=60)
+        queue.close()
+    consumer.join(60)
+
+    assert time.monotonic() - started < 20
+    assert os.listdir(tmp_path / "bells") == []
+
+
+def test_ear_of_a_killed_worker_is_taken_away(tmp_path, channel):
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    worker = spawn.Process(target=listen, args=(tmp_path, ready))
+    worker.start()
+    assert ready.wait(60)
+    (ear,) = (tmp_path / "bells").glob(".ear-*")
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join(20)
+
+    channel._put("bells", {"n": 1})
+
+    assert not ear.exists()
+    assert channel._get("bells") == {"n": 1}
+
+
+def test_ear_of_a_killed_worker_is_swept_out_by_the_next(channel):
+    ear = channel.queue_folder("bells") / ".ear-1-dead"
+    os.mkfifo(ear)
+
+    channel._new_queue("bells")
+
+    assert not ear.exists()
+
+
+def test_ear_of_a_living_worker_stays(tmp_path, channel):
+    ear = config.broker.Ear(channel.queue_folder("bells"))
+    try:
+        (path,) = (tmp_path / "bells").glob(".ear-*")
+        os.utime(path, (0, 0))
+        channel._new_queue("bells")
+        assert path.exists()
+    finally:
+        ear.close()
+    assert not path.exists()
+
+
+def test_worker_that_does_not_listen_stops_nobody_from_ringing(channel):
+    ear = config.broker.Ear(channel.queue_folder("bells"))
+    try:
+        fill(ear.file)
+
+        channel._put("bells", {"n": 1})
+    finally:
+        ear.close()
+
+    assert channel._size("bells") == 1
+
+
+def test_where_there_can_be_no_fifo_messages_are_seen(tmp_path, monkeypatch):
+    def mkfifo(*args):
+        raise PermissionError("This file system has none")
+
+    monkeypatch.setattr(os, "mkfifo", mkfifo)
+    options = {"folder": str(tmp_path), "polling_interval": 0.01}
+    got = []
+
+    def wait():
+        with Connection("doorbell://", transport_options=options) as connection:
+            queue = connection.SimpleQueue("bells")
+            got.append(queue.get(timeout=60).payload)
+            queue.close()
+
+    consumer = threading.Thread(target=wait)
+    consumer.start()
+    with connect(tmp_path) as connection:
+        queue = connection.SimpleQueue("bells")
+        queue.put({"n": 1})
+        queue.close()
+    consumer.join(60)
+
+    assert got == [{"n": 1}]
+
+
+def test_without_a_message_waiting_ends_in_time(tmp_path):
+    with connect(tmp_path) as connection:
+        queue = connection.SimpleQueue("bells")
+        with pytest.raises(Empty):
+            queue.get(timeout=0.05)
+        queue.close()
+
+
+def test_process_that_ends_waits_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(config.broker.Transport, "is_leaving", False)
+    listening, ended = threading.Event(), threading.Event()
+
+    def wait():
+        with connect(tmp_path) as connection:
+            queue = connection.SimpleQueue("bells")
+            listening.set()
+            with pytest.raises(Empty):
+                queue.get(timeout=120)
+            ended.set()
+            queue.close()
+
+    consumer = threading.Thread(target=wait)
+    consumer.start()
+    assert listening.wait(60)
+    config.broker.leave()
+
+    assert ended.wait(60)
+    consumer.join(60)

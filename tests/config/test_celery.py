@@ -10,10 +10,12 @@ from config.celery import Tocsin, Watch, app
 
 
 class Kept(Watch):
-    """A watch over one task of the test's own."""
+    """A watch over tasks of the test's own."""
+
+    names = ("tests.look",)
 
     def tasks(self):
-        return [("tests.look", 0.1)]
+        return [(name, 0.1) for name in self.names]
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def looked():
 
     looked = Looked()
 
-    @app.task(name="tests.look")
+    @app.task(name="tests.look", shared=False)
     def look():
         looked.times += 1
         looked.happened.set()
@@ -63,27 +65,81 @@ def test_watch_goes_on_after_a_failure(watch, looked):
         looked.happened.clear()
 
 
-def test_watch_leaves_alone_what_the_bell_has_rung_for(watch, looked):
-    watch.note("tests.look")
-    watch.start()
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        watch.note("tests.look")
-        time.sleep(0.01)
+def test_long_task_delays_no_other(watch, looked):
+    began, go_on = threading.Event(), threading.Event()
 
-    assert looked.times == 0
+    @app.task(name="tests.long", shared=False)
+    def long():
+        began.set()
+        go_on.wait(60)
+
+    watch.names = ("tests.long", "tests.look")
+    try:
+        watch.start()
+        assert began.wait(20)
+        for _ in range(3):
+            looked.happened.clear()
+            assert looked.happened.wait(20)
+    finally:
+        go_on.set()
+        del app.tasks["tests.long"]
 
 
-def test_every_periodic_task_is_kept_by_one_worker():
+@pytest.mark.parametrize(
+    ("last_run", "due"),
+    [
+        (None, 100.0),
+        (100.0, 101.0),
+        (100.02, 101.0),
+        # A bell rang in between: what came in since may have rung in vain.
+        (100.6, 101.0),
+        # It rang only just now.
+        (100.95, 102.0),
+        # It took long.
+        (103.4, 104.0),
+    ],
+)
+def test_watch_looks_at_each_step_of_the_period(last_run, due):
+    watch = Watch({"checks"})
+    watch.began = 100.0
+    if last_run is not None:
+        watch.last_run["tests.look"] = last_run
+
+    assert watch.due("tests.look", 1.0) == due
+
+
+def test_watch_notes_what_a_bell_has_started(watch, looked, monkeypatch):
+    monkeypatch.setattr("config.celery._watch", watch)
+
+    app.tasks["tests.look"].apply()
+
+    assert looked.times == 1
+    assert watch.due("tests.look", 3600.0) > time.monotonic()
+
+
+def test_every_periodic_task_is_kept_by_one_worker(settings):
     app.loader.import_default_modules()
     checks, deliveries = (Watch({q}).tasks() for q in ("checks", "deliveries"))
 
     names = [name for name, _ in checks + deliveries]
+    assert sorted(names) == sorted(settings.WATCH_SECONDS)
     assert sorted(names) == sorted(
         entry["task"] for entry in app.conf.beat_schedule.values()
     )
     assert {name.split(".")[0] for name, _ in checks} == {"monitors", "alerting"}
     assert set(names) <= set(app.tasks)
+
+
+def test_without_a_bell_nothing_is_later_than_a_second(settings):
+    sweeps = [
+        "alerting.tasks.sweep",
+        "monitors.tasks.tick",
+        "outbox.tasks.deliver_due",
+        "statuspages.tasks.build_pages",
+        "subscriptions.tasks.fan_out_due",
+    ]
+
+    assert [settings.WATCH_SECONDS[name] for name in sweeps] == [1.0] * len(sweeps)
 
 
 @pytest.fixture
@@ -97,8 +153,7 @@ def bell(tmp_path):
 
 
 def rung(tmp_path):
-    folder = tmp_path / "broker" / "bells"
-    return len(list(folder.iterdir())) if folder.exists() else 0
+    return len(list(tmp_path.glob("broker/bells/[!.]*")))
 
 
 def test_bell_rings_after_commit(transactional_db, bell, tmp_path):

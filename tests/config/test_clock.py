@@ -1,3 +1,4 @@
+import threading
 import time
 from types import SimpleNamespace
 
@@ -55,10 +56,18 @@ def test_clock_rings_until_its_worker_stops(ticking, tmp_path):
     wait_for_rings(tmp_path, 3)
     clock.stop(worker)
 
-    time.sleep(1.2)
-    after = rung(tmp_path)
-    time.sleep(0.3)
-    assert rung(tmp_path) == after
+    assert "clock" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_clock_that_has_long_to_wait_stops_at_once(ticking, tmp_path):
+    ticking.conf.beat_schedule["look"]["schedule"] = 3600.0
+    worker = SimpleNamespace(app=ticking)
+    clock = Clock(worker, clock=True)
+    clock.start(worker)
+
+    clock.stop(worker)
+
+    assert "clock" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_clock_goes_on_after_a_failure(ticking, tmp_path, caplog):

@@ -50,12 +50,17 @@ def test_empty_installation_watches_itself(prepare, settings):
     prepare()
     prepare()
 
-    monitor, rule = Monitor.objects.get(), AlertRule.objects.get()
-    assert monitor.tag == "tocsin"
-    assert monitor.config["url"] == f"http://{settings.HOST}:{settings.PORT}/healthz"
-    assert list(rule.monitors.all()) == [monitor]
-    assert (rule.alert_for, rule.alert_value) == ("STATUS", "DOWN")
-    assert not rule.create_incident
+    page, engine = Monitor.objects.order_by("pk")
+    assert (page.tag, page.kind) == ("tocsin", "http")
+    assert page.config["url"] == f"http://{settings.HOST}:{settings.PORT}/healthz"
+    assert (engine.tag, engine.kind) == ("tocsin-engine", "tocsin")
+    assert engine.config["lateness_p95_ms"] == 1000.0
+    for rule, monitor in zip(
+        AlertRule.objects.order_by("pk"), [page, engine], strict=True
+    ):
+        assert list(rule.monitors.all()) == [monitor]
+        assert (rule.alert_for, rule.alert_value) == ("STATUS", "DOWN")
+        assert not rule.create_incident
     assert StatusPage.objects.get().is_default
 
 

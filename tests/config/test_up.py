@@ -186,6 +186,23 @@ def test_up_ends_when_a_child_keeps_dying(start):
     assert up.pids() == {}
 
 
+def test_up_replaces_a_worker_that_is_stuck_as_a_whole(start):
+    up = start(WORKER_STUCK_SECONDS="5")
+    up.wait_for("Tocsin is ready at")
+    stuck = up.pid_of("--queues checks")
+
+    os.kill(stuck, signal.SIGSTOP)
+
+    up.wait_for("it is stuck, and killed")
+    up.wait_for("checks     | ended by SIGKILL; again in 0.25 s")
+    eventually(lambda: any("--queues checks" in c for c in up.pids().values()))
+    assert stuck not in up.pids()
+    assert up.said.count("it is stuck, and killed") == 1
+    code, _ = up.end()
+    assert code == 0
+    assert up.pids() == {}
+
+
 def test_up_runs_on_postgresql_and_redis(start):
     database, redis = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL")
     if not (database.startswith("postgres") and redis):

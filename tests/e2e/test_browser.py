@@ -1,6 +1,7 @@
 """What a visitor does, in a real browser against the real server."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from incidents.models import Incident, State
+from monitors import vitals
+from monitors.models import EngineMinute
+from monitors.sketches import Sketch
 from statuspages import snapshot
 from subscriptions.models import Subscriber
 
@@ -219,3 +223,32 @@ def test_screen_reader_hears_the_bars_as_a_table(outage, visit):
     table = tab.get_by_role("table", name=re.compile("Web Shop, last 90 days"))
 
     assert "Down" in table.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_engine_is_drawn_on_a_phone_without_javascript(scheme, operator, visit):
+    end = vitals.whole_until(timezone.now())
+    for n in range(1, 180):
+        EngineMinute.objects.create(
+            worker=f"a-host-with-a-very-long-name-in-a-far-away-place:{n % 2}",
+            at=end - timedelta(minutes=n),
+            checks=6000,
+            lateness=Sketch([2.0, 8.0 * n]).to_bytes(),
+            flushes=Sketch([20.0]).to_bytes(),
+        )
+    tab = visit(
+        "/admin/login/?next=/admin/engine/",
+        width=320,
+        color_scheme=scheme,
+        java_script_enabled=False,
+    )
+    tab.get_by_label("Username").fill("ana")
+    tab.get_by_label("Password").fill("pass")
+    tab.get_by_role("button", name="Log in").click()
+
+    tab.get_by_role("heading", name="Tocsin keeps up").wait_for()
+    drawing = tab.get_by_role("img", name=re.compile("How late checks start"))
+    assert drawing.bounding_box()["width"] < 320
+    tab.get_by_text("The drawings as a table").click()
+    assert tab.get_by_role("table").last.get_by_role("row").count() == 180
+    assert tab.evaluate("document.documentElement.scrollWidth") == 320

@@ -1,9 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import connection
+from django.utils import timezone
 
 from access import encryption
-from outbox.models import Trigger
+from outbox.models import Message, Trigger, message
 
 
 @pytest.mark.django_db
@@ -58,3 +61,25 @@ def test_unfit_trigger_is_refused_saying_what_to_do(kind, config, said, make_tri
         make_trigger(kind, **config)
 
     assert said in str(refused.value)
+
+
+def test_longest_wait_is_of_what_could_be_attempted_now(db):
+    at = timezone.now()
+
+    def queue(key, seconds, **more):
+        due = at - timedelta(seconds=seconds)
+        made = message(
+            dedup_key=key, kind="email", renderer="x", values={}, due_at=due, **more
+        )
+        Message.objects.bulk_create([made])
+
+    assert Message.objects.longest_wait(at) == 0.0
+    about = {"recipient_key": "reader:1", "topic_key": "incident:1"}
+    queue("tried again later", -60, **about)
+    queue("waits for the one before", 900, **about)
+    queue("being attempted", 800, lease_until=at + timedelta(seconds=30))
+    queue("delivered", 700, state=Message.State.DELIVERED)
+    queue("due", 42)
+    queue("due later", 5)
+
+    assert Message.objects.longest_wait(at) == 42.0

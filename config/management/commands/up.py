@@ -96,10 +96,15 @@ def plan(listening: socket.socket) -> dict[str, Any]:
                 "command": web(listening.fileno()),
                 "files": [listening.fileno()],
             },
-            {"name": "checks", "command": worker("checks", "--concurrency=2")},
+            {
+                "name": "checks",
+                "command": worker("checks", "--concurrency=2"),
+                "stuck_after": settings.WORKER_STUCK_SECONDS,
+            },
             {
                 "name": "deliveries",
                 "command": worker("deliveries", "--concurrency=4", "--clock"),
+                "stuck_after": settings.WORKER_STUCK_SECONDS,
             },
         ],
         "herald": {

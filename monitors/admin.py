@@ -3,40 +3,33 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied
+from django.db import connections
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access import desk
-from access.forms import KindForm, kind_fieldsets, kind_form
+from access.forms import kind_fieldsets, kind_form
 from egress.kinds import ConfigInvalid
 
+from . import (
+    corrections_admin,  # noqa: F401  registers its own pages
+    explained,
+    panels,
+)
 from .checkers import CHECKERS, Outcome
-from .models import CheckResult, Monitor, Status, StatusPeriod
+from .forms import MonitorForm
+from .models import Monitor, Status
+from .panels import milliseconds, shown_status, status_of
 
 AT_ONCE = 20
-SHOWN = 20
-
-
-class MonitorForm(KindForm):
-    class Meta:
-        model = Monitor
-        fields = ["name", "tag", "kind", "interval", "is_active"]
-        labels = {"is_active": "Active"}
-
-    def clean_tag(self) -> str:
-        # The constraint looks at a field that is not in the form, so that
-        # Django's own validation passes over it.
-        tag: str = self.cleaned_data["tag"]
-        others = Monitor.objects.current().exclude(pk=self.instance.pk)
-        if others.filter(tag=tag).exists():
-            raise ValidationError("There is already a monitor with this tag.")
-        return tag
 
 
 @admin.register(Monitor)
@@ -63,6 +56,24 @@ class MonitorAdmin(desk.Retiring):
     search_fields = ["name", "tag", "config_text"]
     search_help_text = "A name, a tag or a part of the address"
     prepopulated_fields = {"tag": ["name"]}
+    filter_horizontal = ["parents"]
+    fieldsets = [
+        (None, {"fields": ["name", "tag", "kind", "is_active"]}),
+        *kind_fieldsets(CHECKERS),
+        (
+            "When it is checked",
+            {
+                "fields": ["interval", "cron", "time_zone"],
+                "description": "Every so many seconds, or at the moments that a cron "
+                "expression names.",
+            },
+        ),
+        (
+            "When another status is shown",
+            {"fields": ["confirmations", "retry_interval"]},
+        ),
+        ("Uptime and parents", {"fields": ["degraded_counts", "parents"]}),
+    ]
     lede = "What is being watched, and how it is."
     consequence = (
         "It is checked no more and leaves all pages and rules; open alerts resolve "
@@ -75,10 +86,6 @@ class MonitorAdmin(desk.Retiring):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Monitor]:
         text = Cast("config", TextField())
         return super().get_queryset(request).annotate(config_text=text)
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ["name", "tag", "kind", "interval", "is_active"]
-        return [(None, {"fields": fields}), *kind_fieldsets(CHECKERS)]
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -104,6 +111,50 @@ class MonitorAdmin(desk.Retiring):
             turn = obj.resume if wanted else obj.pause
             turn(at=timezone.now())
 
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        """Depend on what was chosen: workers are to know of it at once."""
+        if "parents" in form.changed_data:
+            form.instance.depend_on(form.cleaned_data["parents"])
+
+    # The page of one monitor
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.explained_view)
+        name = "monitors_monitor_explained"
+        return [path("<int:pk>/explained/", view, name=name), *super().get_urls()]
+
+    def explained_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What the uptime of a monitor is made of."""
+        monitor = get_object_or_404(Monitor, pk=pk)
+        if not self.has_view_or_change_permission(request, monitor):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Uptime explained",
+            "opts": self.opts,
+            "original": monitor,
+            "panels": [panels.corrections(request, monitor)],
+            **explained.context_of(request, monitor, timezone.now()),
+        }
+        template = "admin/monitors/monitor/explained.html"
+        return TemplateResponse(request, template, context)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["figures"] = panels.figures(obj, timezone.now())
+            context["explained"] = panels.explained_address(obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     def object_actions(self, shown: Monitor) -> list[desk.ObjectAction]:
         if shown.retired_at:
             return []
@@ -113,6 +164,8 @@ class MonitorAdmin(desk.Retiring):
             desk.ObjectAction("check_now", "Check now"),
             pause if shown.is_active else resume,
         ]
+
+    # What can be done with some
 
     @admin.action(description="Check now", permissions=["operate"])
     def check_now(
@@ -149,13 +202,20 @@ class MonitorAdmin(desk.Retiring):
         outcome = "watched again, counting from zero."
         self.note_changes(request, resumed, "Resumed.", outcome)
 
+    # In columns
+
     @admin.display(description="Status", ordering="state__status")
     def status(self, monitor: Monitor) -> SafeString:
-        return shown_status(monitor)
+        waiting = panels.unconfirmed(monitor)
+        small = format_html("<small>{}</small>", waiting) if waiting else ""
+        return format_html("{}{}", shown_status(monitor), small)
 
     @admin.display(description="Interval", ordering="interval")
-    def every(self, monitor: Monitor) -> str:
-        return desk.length(monitor.interval)
+    def every(self, monitor: Monitor) -> str | SafeString:
+        if not monitor.cron:
+            return desk.length(monitor.interval)
+        said = "<code>{}</code><small>{}</small>"
+        return format_html(said, monitor.cron, monitor.time_zone)
 
     @admin.display(description="Last check", ordering="state__checked_at")
     def checked(self, monitor: Monitor) -> SafeString:
@@ -182,81 +242,21 @@ class MonitorInline(admin.TabularInline):
         return desk.unlinked(field)
 
 
-def shown_status(monitor: Monitor) -> SafeString:
-    """The status as it is now, or why there is none."""
-    if monitor.retired_at:
-        return desk.state("no_data", "Deleted")
-    if not monitor.is_active:
-        return desk.state("no_data", "Paused")
-    return status_of(monitor.state.status)
-
-
-def status_of(status: str) -> SafeString:
-    return desk.state(status, str(Status(status).label))
-
-
-def milliseconds(latency: float | None) -> str | SafeString:
-    return desk.NOTHING if latency is None else f"{latency:,.0f} ms"
-
-
 def probe(monitor: Monitor) -> Outcome:
+    """Ask the target, on a thread of its own."""
     try:
         return monitor.probe()
     except (ConfigInvalid, KeyError) as error:
         return Outcome(Status.NO_DATA, error=f"Its config does not fit: {error}")
+    finally:
+        connections.close_all()
 
 
 def outcome_row(monitor: Monitor, outcome: Outcome) -> Sequence[object]:
-    phases = (f"{name} {value:,.0f} ms" for name, value in outcome.phases.items())
     return [
         desk.link(monitor),
         status_of(outcome.status),
         milliseconds(outcome.latency_ms),
-        ", ".join(phases) or desk.NOTHING,
+        panels.in_words(outcome.phases) or desk.NOTHING,
         outcome.error or desk.NOTHING,
     ]
-
-
-def results(request: HttpRequest, monitor: Monitor) -> str:
-    return desk.table(
-        "Latest checks",
-        ["At", "Status", "Latency", "Reason"],
-        (result_row(result) for result in monitor.results.all()[:SHOWN]),
-        note=f"The last {SHOWN}",
-        empty="It has not been checked yet.",
-    )
-
-
-def result_row(result: CheckResult) -> Sequence[object]:
-    return [
-        desk.moment(result.checked_at),
-        status_of(result.status),
-        milliseconds(result.latency_ms),
-        result.error or desk.NOTHING,
-    ]
-
-
-def periods(request: HttpRequest, monitor: Monitor) -> str:
-    newest = monitor.periods.order_by("-started_at", "-pk")[:SHOWN]
-    return desk.table(
-        "History of its status",
-        ["From", "Until", "Status", "Because"],
-        (period_row(period) for period in newest),
-        note="What uptime and bars are made of",
-    )
-
-
-def period_row(period: StatusPeriod) -> Sequence[object]:
-    end = period.ended_at or timezone.now()
-    lasted = desk.length((end - period.started_at).total_seconds())
-    until = desk.moment(period.ended_at) if period.ended_at else "now"
-    return [
-        desk.moment(period.started_at),
-        format_html("{}<small>{}</small>", until, lasted),
-        status_of(period.status),
-        period.cause or desk.NOTHING,
-    ]
-
-
-desk.add_panel(Monitor, results)
-desk.add_panel(Monitor, periods)

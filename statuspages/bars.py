@@ -54,24 +54,30 @@ def draw(days: Sequence[Day]) -> Bars:
     """Draw the days: equal ones in a row are one stroke, any other has its own."""
     strokes: list[Bar] = []
     numbered = list(enumerate(days))
-    for kind, run in groupby(numbered, key=lambda pair: _kind(pair[1])):
+    for (kind, is_corrected), run in groupby(numbered, lambda pair: _kind(pair[1])):
         stretch = list(run)
         first, last = stretch[0], stretch[-1]
-        if kind == "u":
+        if kind == "u" and not is_corrected:
             strokes.append(Bar("u", _line(first[0], last[0], 16), "", ""))
         elif kind == "n":
             when = _span(first[1].date, last[1].date)
-            strokes.append(Bar("n", _line(first[0], last[0], 22), when, "No data"))
+            what = _marked("No data", first[1])
+            strokes.append(Bar("n", _line(first[0], last[0], 22), when, what))
         else:
             strokes += [_bar(n, day) for n, day in stretch]
     return Bars(strokes, len(days) * STEP, _summary(days))
 
 
-def _kind(day: Day) -> str:
+def _kind(day: Day) -> tuple[str, bool]:
+    """What may be drawn as one with others; what was corrected never with the rest."""
     if day.worst == Status.NO_DATA:
-        return "n"
+        return "n", day.is_corrected
     whole = day.worst == Status.UP and _gap(day) < _A_GAP
-    return "u" if whole else "other"
+    return "u" if whole else "other", day.is_corrected
+
+
+def _marked(words: str, day: Day) -> str:
+    return f"{words}, corrected" if day.is_corrected else words
 
 
 def _gap(day: Day) -> timedelta:
@@ -87,10 +93,12 @@ def _bar(n: int, day: Day) -> Bar:
     when = _date(day.date)
     if look == Status.UP:
         # As much of a good day's bar as somebody was looking.
-        share = day.seconds[Status.UP] / sum(day.seconds.values())
+        is_whole = _gap(day) < _A_GAP
+        share = 1 if is_whole else day.seconds[Status.UP] / sum(day.seconds.values())
         height = max(4, round(_GOOD * share))
-        what = f"Up, no data for {short(_gap(day))}"
-        return Bar("g", f"M{x} {_FOOT - height}v{height}", when, what)
+        what = "Up" if is_whole else f"Up, no data for {short(_gap(day))}"
+        path = f"M{x} {_FOOT - height}v{height}"
+        return Bar("g", path, when, _marked(what, day))
     height = _height(day)
     top = (HEIGHT - height) // 2
     if look == Status.DEGRADED:
@@ -127,7 +135,7 @@ def _words(day: Day) -> str:
             continue
         if length > timedelta(0):
             told.append(f"{status.label} {short(length)}")
-    return ", ".join(told) + (" so far" if day.ongoing else "")
+    return _marked(", ".join(told) + (" so far" if day.ongoing else ""), day)
 
 
 def _summary(days: Sequence[Day]) -> str:
@@ -135,7 +143,10 @@ def _summary(days: Sequence[Day]) -> str:
     for day in days:
         counts[day.worst] = counts.get(day.worst, 0) + 1
     order = sorted(Status, key=lambda s: (s != Status.UP, s == Status.NO_DATA))
-    return ", ".join(f"{counts[s]} {s.label.lower()}" for s in order if s in counts)
+    told = [f"{counts[s]} {s.label.lower()}" for s in order if s in counts]
+    if corrected := sum(day.is_corrected for day in days):
+        told.append(f"{corrected} of them corrected")
+    return ", ".join(told)
 
 
 def _date(day: date) -> str:

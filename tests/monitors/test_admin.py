@@ -1,12 +1,23 @@
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerting.models import Alert
 from alerting.rules import Change, Result
-from monitors.instants import whole
-from monitors.models import CheckResult, Monitor, MonitorState, StatusPeriod
+from monitors.instants import ms, whole
+from monitors.models import (
+    CheckResult,
+    FailureEpisode,
+    Monitor,
+    MonitorState,
+    Prober,
+    StatusPeriod,
+)
+from monitors.models.result import packed
 
 GIVEN = {
     "name": "Shop",
@@ -18,7 +29,12 @@ GIVEN = {
     "http__method": "GET",
     "http__timeout": "10",
     "http__expected_status_codes": "200-299\n404",
+    "time_zone": "UTC",
+    "confirmations": "1",
+    "retry_interval": "20",
+    "degraded_counts": "up",
 }
+AT = datetime(2024, 11, 20, 14, 2, 3, 457_000, tzinfo=UTC)
 
 
 def act(client, action, *rows, **more):
@@ -84,6 +100,10 @@ def test_a_monitor_made_paused_is_not_due(admin):
         ),
         ({"interval": 1}, "interval", "greater than or equal to 5"),
         ({"tag": "Sh op"}, "tag", "Use lower-case letters"),
+        ({"interval": ""}, "interval", "Give an interval or a cron expression."),
+        ({"cron": "daily"}, "cron", "give five fields such as 0 6 * * 1-5."),
+        ({"time_zone": "Mars"}, "time_zone", "give one such as Europe/Berlin."),
+        ({"confirmations": "11"}, "confirmations", "less than or equal to 10"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(admin, change, field, words):
@@ -154,7 +174,7 @@ def test_check_now_shows_the_outcome_and_leaves_no_trace(admin, make_monitor, sh
     shown = text(act(admin, "check_now", up, refused))
 
     assert re.search(r"Up Up \d+ ms", shown)
-    assert "first_byte" in shown
+    assert "first byte" in shown
     assert re.search(r"Refused Down &ndash;|Refused Down", shown)
     assert not CheckResult.objects.exists()
     assert StatusPeriod.objects.count() == 2
@@ -234,3 +254,274 @@ def test_the_list_is_found_by_address_and_filtered_by_status(admin, make_monitor
 
     assert ("One" in found, "Other" in found) == (False, True)
     assert ("One" in down, "Other" in down) == (True, False)
+
+
+def change_page(monitor):
+    return f"/admin/monitors/monitor/{monitor.pk}/change/"
+
+
+def explained(monitor, query=""):
+    return f"/admin/monitors/monitor/{monitor.pk}/explained/{query}"
+
+
+def queries(client, path):
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
+
+
+def row(page, words):
+    """The table row with these words in it, as text."""
+    rows = re.findall(r"<tr>.*?</tr>", page.content.decode(), re.S)
+    [found] = [r for r in rows if words in r]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found))
+
+
+# The form
+
+
+def test_a_monitor_may_follow_a_cron_expression_and_needs_no_interval(admin):
+    given = {"cron": "0 6 * * 1-5", "time_zone": "Europe/Berlin", "interval": ""}
+
+    admin.post("/admin/monitors/monitor/add/", GIVEN | given)
+
+    monitor = Monitor.objects.get()
+    assert (monitor.cron, monitor.time_zone) == ("0 6 * * 1-5", "Europe/Berlin")
+    assert monitor.interval == 60
+
+
+def test_every_time_zone_is_suggested(admin):
+    page = admin.get("/admin/monitors/monitor/add/").content.decode()
+
+    assert 'list="zones"' in page
+    assert '<option value="Europe/Berlin">' in page
+
+
+def test_the_list_shows_the_cron_expression_instead_of_the_interval(
+    admin, make_monitor
+):
+    make_monitor("nightly", cron="30 2 * * *", time_zone="Europe/Berlin")
+    make_monitor("steady", interval=300)
+
+    page = admin.get("/admin/monitors/monitor/")
+
+    assert "30 2 * * * Europe/Berlin" in row(page, ">Nightly<")
+    assert "5 min" in row(page, ">Steady<")
+
+
+def test_parents_are_saved_so_that_workers_know_of_them(admin, make_monitor):
+    router, shop = make_monitor("router"), make_monitor("shop")
+    before = shop.state.revision
+
+    admin.post(change_page(shop), GIVEN | {"parents": [router.pk]})
+
+    shop.refresh_from_db()
+    assert list(shop.parents.all()) == [router]
+    assert MonitorState.objects.get(pk=shop.pk).revision != before
+
+
+def test_a_new_monitor_has_its_parents(admin, make_monitor):
+    router = make_monitor("router")
+
+    admin.post("/admin/monitors/monitor/add/", GIVEN | {"parents": [router.pk]})
+
+    assert list(Monitor.objects.get(tag="shop").parents.all()) == [router]
+
+
+def test_a_monitor_is_neither_offered_nor_taken_as_its_own_parent(admin, make_monitor):
+    make_monitor("router")
+    make_monitor("gone").retire(at=timezone.now())
+    shop = make_monitor("shop")
+
+    page = admin.get(change_page(shop)).content.decode()
+    refused = admin.post(change_page(shop), GIVEN | {"parents": [shop.pk]})
+
+    offered = page.split('id="id_parents"')[1].split("</select>")[0]
+    assert re.findall(r">(\w+)</option>", offered) == ["Router"]
+    assert "A monitor cannot be its own parent." in text(refused)
+    assert not shop.parents.exists()
+
+
+# What its page says
+
+
+def test_what_is_seen_and_not_yet_confirmed_stands_beside_what_is_shown(
+    admin, make_monitor
+):
+    shop = make_monitor("shop", confirmations=3)
+    MonitorState.objects.filter(pk=shop.pk).update(
+        status="up", raw_status="down", unconfirmed="down", unconfirmed_count=1
+    )
+
+    words = "Down, not yet confirmed: 1 of 3"
+    assert words in text(admin.get(change_page(shop)))
+    assert words in text(admin.get("/admin/monitors/monitor/"))
+
+    MonitorState.objects.update(unconfirmed="", unconfirmed_count=0)
+    assert "not yet confirmed" not in text(admin.get(change_page(shop)))
+
+
+def test_the_page_shows_parents_and_children(admin, make_monitor):
+    router, shop, cart = map(make_monitor, ("router", "shop", "cart"))
+    shop.depend_on([router])
+    cart.depend_on([shop])
+
+    page = admin.get(change_page(shop))
+
+    assert "a parent" in row(page, ">Router<")
+    assert "a child" in row(page, ">Cart<")
+
+
+def test_the_latest_checks_say_who_looked_and_what_took_how_long(admin, make_monitor):
+    shop = make_monitor("shop")
+    by = Prober.objects.get(pk=Prober.named("worker-a"))
+    found = {
+        "checked_at": whole(timezone.now()),
+        "latency_ms": 100.0,
+        "packed_phases": packed({"dns": 1, "connect": 2, "first_byte": 90}),
+        "checked_by": by,
+    }
+    CheckResult.objects.create(monitor=shop, status="up", position=1, **found)
+
+    page = admin.get(change_page(shop))
+    page_row = row(page, "worker-a")
+
+    assert "dns 1 ms, connect 2 ms, first byte 90 ms, transfer 7 ms" in page_row
+    assert "history" not in page_row
+    widths = re.findall(
+        r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', page.content.decode()
+    )
+    assert [(name, float(x), float(width)) for name, x, width in widths] == [
+        ("dns", 0, 1),
+        ("connect", 1, 2),
+        ("first_byte", 3, 90),
+        ("transfer", 93, 7),
+    ]
+
+
+def test_history_and_consequences_are_marked_among_the_checks(admin, make_monitor):
+    shop, now = make_monitor("shop"), whole(timezone.now())
+    CheckResult.objects.create(
+        monitor=shop,
+        checked_at=now,
+        status="down",
+        is_consequence=True,
+        error="No answer <within> 10 s",
+    )
+
+    page = row(admin.get(change_page(shop)), "No answer")
+
+    assert "history: no rule read it, a consequence of a parent" in page
+    assert "No answer &lt;within&gt; 10 s" in page
+
+
+@pytest.fixture
+def fail():
+    """Write an episode of failures whose answers are full of markup."""
+
+    def write(monitor, at=AT, minutes=5):
+        answer = {
+            "at": ms(at),
+            "status": "down",
+            "reason": "The answer was 500",
+            "code": 500,
+            "headers": {"Server": "<b>nginx</b>"},
+            "body": "<script>alert(1)</script>",
+        }
+        end = at + timedelta(minutes=minutes)
+        last = {"at": ms(end), "status": "down", "reason": "Connection refused"}
+        FailureEpisode.objects.create(
+            monitor=monitor, began_at=at, last_at=end, first=answer, last=last
+        )
+
+    return write
+
+
+def test_what_was_answered_when_it_failed_is_shown_as_text(admin, make_monitor, fail):
+    shop = make_monitor("shop")
+    fail(shop)
+
+    page = admin.get(change_page(shop)).content.decode()
+    panel = page.split('id="episodes-head"')[1].split("</details>")[0]
+
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in panel
+    assert "&lt;b&gt;nginx&lt;/b&gt;" in panel
+    assert "<details open" not in panel
+    assert "<b>500</b>" in panel
+    assert "There was no answer." in panel
+
+
+def test_what_was_answered_is_for_operators_only(staff, make_monitor, fail):
+    shop = make_monitor("shop")
+    fail(shop)
+
+    page = staff("view_monitor").get(change_page(shop))
+
+    assert "Latest checks" in text(page)
+    assert "nginx" not in page.content.decode()
+
+
+def test_the_latencies_of_a_day_are_drawn_and_told(admin, make_monitor):
+    shop, now = make_monitor("shop"), whole(timezone.now())
+    for n, latency in enumerate((100, 100, 400)):
+        CheckResult.objects.create(
+            monitor=shop,
+            checked_at=now - timedelta(minutes=45 * n),
+            status="up",
+            latency_ms=latency,
+        )
+
+    page = admin.get(change_page(shop)).content.decode()
+    said = re.search(r'aria-label="(Latency, the last 24 hours[^"]+)"', page)[1]
+
+    assert "Half of the answers took no longer than 100 ms to 400 ms" in said
+    assert "There was no answer in 93 of 96 quarters of an hour." in said
+    assert page.count('class="p50"') == page.count('class="p95"') == 1
+
+
+def test_a_monitor_that_never_answered_has_no_drawing(admin, make_monitor):
+    page = admin.get(change_page(make_monitor("shop")))
+
+    assert "No check was answered in the last 24 hours." in text(page)
+
+
+def test_without_results_of_a_day_there_is_no_panel_of_them(
+    admin, make_monitor, settings
+):
+    settings.RESULT_RETENTION_DAYS = 0
+
+    page = admin.get(change_page(make_monitor("shop")))
+
+    assert "Latest checks" in text(page)
+    assert "in the last 24 hours." not in text(page)
+
+
+def test_a_page_of_one_monitor_takes_as_many_queries_as_one_of_much(
+    admin, make_monitor, correct, fail, was
+):
+    def fill(monitor, n):
+        others = [make_monitor(f"{monitor.tag}-{i}") for i in range(2 * n)]
+        monitor.depend_on(others[:n])
+        for child in others[n:]:
+            child.depend_on([monitor])
+        was(monitor, *[("up", 5), ("down", 5)] * n)
+        by = [Prober.named(f"{monitor.tag} {i}") for i in range(n)]
+        for i in range(n):
+            at = whole(timezone.now()) - timedelta(minutes=10 * i + 10)
+            fail(monitor, at)
+            correct(monitor, at=at)
+            CheckResult.objects.create(
+                monitor=monitor,
+                checked_at=at,
+                status="up",
+                latency_ms=5,
+                checked_by_id=by[i],
+            )
+
+    one, many = make_monitor("one"), make_monitor("many")
+    fill(one, 1)
+    fill(many, 30)
+    admin.get(change_page(one))
+
+    assert queries(admin, change_page(one)) == queries(admin, change_page(many))
+    assert queries(admin, explained(one)) == queries(admin, explained(many))

@@ -1,5 +1,7 @@
 from datetime import date, timedelta
 
+import pytest
+
 from monitors.history import Day
 from statuspages import bars
 
@@ -73,3 +75,38 @@ def test_degraded_day_is_broken_in_two():
     drawn = bars.draw(days({"degraded": DAY}))
 
     assert drawn.strokes[0].path == "M2 4v10m0 4v10"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "what"),
+    [
+        ({"up": DAY}, "Up, corrected"),
+        ({"up": DAY / 2, "no_data": DAY / 2}, "Up, no data for 12 h, corrected"),
+        (down(300), "Down 5 min, corrected"),
+        ({"no_data": DAY}, "No data, corrected"),
+    ],
+)
+def test_corrected_day_stands_alone_and_says_so(seconds, what):
+    before, day, after = days(seconds, seconds, seconds)
+    day.is_corrected = True
+
+    drawn = bars.draw([before, day, after])
+
+    assert [bar.when for bar in drawn.strokes if bar.what == what] == ["20 November"]
+    assert drawn.summary.endswith(", 1 of them corrected")
+
+
+def test_corrected_good_day_is_as_high_as_any_good_day():
+    [day] = days({"up": DAY - 60, "no_data": 60})
+    day.is_corrected = True
+
+    [stroke] = bars.draw([day]).strokes
+
+    assert (stroke.letter, stroke.path) == ("g", "M2 8v16")
+
+
+def test_corrected_today_goes_on():
+    [today] = days(down(300))
+    today.ongoing = today.is_corrected = True
+
+    assert bars.draw([today]).told[0].what == "Down 5 min so far, corrected"

@@ -1,0 +1,194 @@
+"""What operators fill in: monitors, corrections, and the time to be explained."""
+
+import functools
+import zoneinfo
+from datetime import datetime
+from typing import Any, Final
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from access.forms import KindForm, UTCInput
+
+from .models import Correction, Monitor
+
+# What to do about a moment that cannot be read.
+UNREADABLE: Final = {"invalid": "Give a moment such as 2026-11-21T14:02:03, in UTC."}
+
+
+class PreciseInput(UTCInput):
+    """To the millisecond, where what stands in it is so exact, as intervals are."""
+
+    supports_microseconds = True
+
+    def format_value(self, value: Any) -> str | None:
+        if isinstance(value, datetime):
+            exact = value.microsecond >= 1000
+            return value.isoformat(timespec="milliseconds" if exact else "seconds")
+        return super().format_value(value)
+
+    def get_context(
+        self, name: str, value: Any, attrs: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        widget = context["widget"]
+        if "." in (widget["value"] or ""):
+            widget["attrs"]["step"] = "0.001"
+        return context
+
+
+class ZoneInput(forms.TextInput):
+    """A zone to be typed: every one that there is is suggested."""
+
+    def render(self, name: str, value: Any, *args: Any, **kwargs: Any) -> SafeString:
+        typed = super().render(name, value, *args, **kwargs)
+        return format_html('{}<datalist id="zones">{}</datalist>', typed, _zones())
+
+
+@functools.cache
+def _zones() -> SafeString:
+    """Read once: the names are files in some thirty folders."""
+    names = sorted(zoneinfo.available_timezones())
+    return format_html_join("", '<option value="{}">', ((name,) for name in names))
+
+
+class MonitorForm(KindForm):
+    class Meta:
+        model = Monitor
+        fields = [
+            "name",
+            "tag",
+            "kind",
+            "is_active",
+            "interval",
+            "cron",
+            "time_zone",
+            "confirmations",
+            "retry_interval",
+            "degraded_counts",
+            "parents",
+        ]
+        labels = {
+            "is_active": "Active",
+            "cron": "Cron expression",
+            "degraded_counts": "Degraded time",
+        }
+        help_texts = {
+            "interval": "Seconds from one check to the next, 5 to 86,400. It rests "
+            "while there is a cron expression.",
+        }
+        widgets = {
+            "cron": forms.TextInput(attrs={"spellcheck": "false"}),
+            "time_zone": ZoneInput(
+                attrs={"list": "zones", "autocomplete": "off", "spellcheck": "false"}
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.fields.keys() >= {"interval", "parents"}:
+            # Beside a cron expression it need not be given.
+            self.fields["interval"].required = False
+            self._offer_parents(self.fields["parents"])
+
+    def _offer_parents(self, choice: Any) -> None:
+        current = Monitor.objects.current().defer("config")
+        choice.queryset = current
+        # Its own name is not offered, but refused with the reason if it comes.
+        others = current.exclude(pk=self.instance.pk)
+        choice.widget.choices = forms.ModelMultipleChoiceField(others).choices
+
+    def clean_tag(self) -> str:
+        # The constraint looks at a field that is not in the form, so that
+        # Django's own validation passes over it.
+        tag: str = self.cleaned_data["tag"]
+        others = Monitor.objects.current().exclude(pk=self.instance.pk)
+        if others.filter(tag=tag).exists():
+            raise ValidationError("There is already a monitor with this tag.")
+        return tag
+
+    def clean_parents(self) -> list[Monitor]:
+        parents = list(self.cleaned_data["parents"])
+        if self.instance in parents:
+            raise ValidationError("A monitor cannot be its own parent.")
+        return parents
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        given = self.cleaned_data
+        if "interval" in given and given["interval"] is None:
+            if given.get("cron"):
+                given["interval"] = self.instance.interval
+            else:
+                self.add_error("interval", "Give an interval or a cron expression.")
+        return cleaned
+
+
+class CorrectionForm(forms.ModelForm):
+    started_at = forms.DateTimeField(
+        label="From",
+        widget=PreciseInput,
+        help_text="UTC.",
+        error_messages=UNREADABLE,
+    )
+    ended_at = forms.DateTimeField(
+        label="Until",
+        widget=PreciseInput,
+        help_text="UTC. It has to be over.",
+        error_messages=UNREADABLE,
+    )
+
+    class Meta:
+        model = Correction
+        fields = ["monitor", "started_at", "ended_at", "status", "reason"]
+        labels = {"status": "What it was", "reason": "Why"}
+        help_texts = {
+            "status": "Maintenance, and what is left out, count neither as up nor as "
+            "down.",
+            "reason": "What happened, and how you know; for whoever reads it later.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "monitor" in self.fields:
+            self._offer_monitors(self.fields["monitor"])
+
+    def _offer_monitors(self, choice: Any) -> None:
+        offered = Q(retired_at=None)
+        # What is deleted is offered only to whom its own page sends here.
+        asked = str(self.data.get("monitor") or self.initial.get("monitor") or "")
+        if asked.isdecimal() and len(asked) < 19:
+            offered |= Q(pk=asked)
+        choice.queryset = Monitor.objects.filter(offered).defer("config")
+
+
+class RangeForm(forms.Form):
+    """From when until when; what is still to come is left out later."""
+
+    begin = forms.DateTimeField(
+        label="From, UTC", widget=PreciseInput, error_messages=UNREADABLE
+    )
+    end = forms.DateTimeField(
+        label="Until, UTC", widget=PreciseInput, error_messages=UNREADABLE
+    )
+
+    def __init__(self, *args: Any, at: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.at = at
+
+    def clean_begin(self) -> datetime:
+        begin: datetime = self.cleaned_data["begin"]
+        if begin >= self.at:
+            raise ValidationError("This moment is still to come; times are UTC.")
+        if begin.year < 2000:
+            raise ValidationError("This moment lies before the year 2000.")
+        return begin
+
+    def clean(self) -> dict[str, Any]:
+        begin, end = self.cleaned_data.get("begin"), self.cleaned_data.get("end")
+        if begin and end and end <= begin:
+            self.add_error("end", "The end has to be after the beginning.")
+        return self.cleaned_data

@@ -175,17 +175,15 @@ class MonitorAdmin(desk.Retiring):
         monitors = list(queryset[:AT_ONCE])
         with ThreadPoolExecutor(max(1, len(monitors))) as pool:
             outcomes = list(pool.map(probe, monitors))
-        rows = [
-            outcome_row(monitor, outcome)
-            for monitor, outcome in zip(monitors, outcomes, strict=True)
-        ]
+        found = list(zip(monitors, outcomes, strict=True))
+        rows = [outcome_row(monitor, outcome) for monitor, outcome in found]
         heads = ["Monitor", "Outcome", "Latency", "Phases", "Reason"]
         context = {
             **self.admin_site.each_context(request),
             "title": "Checked just now",
             "opts": self.opts,
             "lede": "Nothing of this enters the history, and no rule counts it.",
-            "panel": desk.table("Outcomes", heads, rows),
+            "panel": desk.table("Outcomes", heads, rows) + panels.answers(found),
             "back": desk.came_from(request),
         }
         return TemplateResponse(request, "admin/outcome.html", context)

@@ -299,7 +299,8 @@ class MonitorViewSet(Listed, Created, Edited):
         # As a list: a queryset a monitor would be a third of the time.
         laid = Prefetch("overlays", Overlay.objects.over(now, now), to_attr="laid")
         every = super().get_queryset().select_related("state")
-        return every.prefetch_related(laid, "parents")
+        parents = Prefetch("parents", Monitor.objects.current().order_by("tag"))
+        return every.prefetch_related(laid, parents)
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Take the monitor out of service for good; its history stays."""

@@ -12,6 +12,7 @@ import os
 import resource
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -53,6 +54,7 @@ class Engine:
         self._held: dict[tuple[int, int], tuple[float, Claim]] = {}
         self._answered: list[Observation] = []
         self._has_news = False
+        self._heard: deque[tuple[Claim, datetime, Outcome]] = deque()
         self._lock = threading.Condition()
         self._started = False
         self._stopping = False
@@ -139,6 +141,7 @@ class Engine:
             try:
                 self._transfers.run(self._start_due())
                 self._drain_wakes()
+                self._take_heard()
                 self._runners.give_up()
             except Exception:
                 logger.exception("The engine stumbled")
@@ -176,13 +179,21 @@ class Engine:
         else:
 
             def hear(outcome: Outcome) -> None:
-                self._answer(claim, at, outcome)
+                # On the runner's thread; doubts are for the driving one.
+                self._heard.append((claim, at, outcome))
+                self._wake()
 
             self._runners.submit(plan.kind, checker, plan.tag, hear)
 
+    def _take_heard(self) -> None:
+        while self._heard:
+            self._doubt(*self._heard.popleft())
+
     def _doubt(self, claim: Claim, at: datetime, outcome: Outcome) -> None:
         """Take a failure for one only while our own line is up."""
-        if outcome.status not in FAILING:
+        checker = claim.plan.checker
+        is_line = checker is not None and checker.needs_line
+        if outcome.status not in FAILING or not is_line:
             self._answer(claim, at, outcome)
             return
 
@@ -190,7 +201,7 @@ class Engine:
             found = outcome if is_online else _blind(outcome)
             self._answer(claim, at, found)
 
-        self._watchdog.ask(tell)
+        self._watchdog.ask(tell, is_news=claim.last_seen not in FAILING)
 
     def _answer(self, claim: Claim, at: datetime, outcome: Outcome) -> None:
         calm = outcome.status == claim.last_seen == UP

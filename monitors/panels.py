@@ -16,6 +16,8 @@ from django.utils.safestring import SafeString
 from access import desk, plots
 
 from . import history, latency
+from .checkers import Outcome
+from .checkers.base import kept as what_is_kept
 from .instants import instant
 from .models import (
     CheckResult,
@@ -339,6 +341,22 @@ def episode(found: FailureEpisode, *, is_open: bool) -> Episode:
     if found.last_at > found.began_at:
         answers.append(answer("Last answer", found.last, found.last_at))
     return Episode(found.began_at, found.last_at, lasted, answers, is_open)
+
+
+def answers(found: Sequence[tuple[Monitor, Outcome]]) -> str:
+    """What targets have answered just now."""
+    now = timezone.now()
+    told = [
+        answer(monitor.name, _said_now(monitor, outcome), now)
+        for monitor, outcome in found
+        if outcome.answer
+    ]
+    return render_to_string("admin/monitors/monitor/answers.html", {"answers": told})
+
+
+def _said_now(monitor: Monitor, outcome: Outcome) -> dict[str, Any]:
+    said = {"status": outcome.status, "reason": outcome.error}
+    return {**said, **what_is_kept(monitor.checker, outcome.answer)}
 
 
 def answer(title: str, kept: Mapping[str, Any], at: datetime) -> Answer:

@@ -11,8 +11,10 @@ from egress.transfers import Transfers
 logger = logging.getLogger(__name__)
 
 TIMEOUT: Final = 3.0
-# A verdict speaks for what failed within so many seconds of it.
-HOLDS: Final = 5.0
+# A verdict speaks so many seconds for what has only just begun to fail, and for
+# what has been failing already; or the addresses would be asked all the time.
+HOLDS_FOR_NEWS: Final = 1.0
+HOLDS: Final = 15.0
 OFFLINE: Final = "Our own line was down: none of the watchdog addresses answered"
 
 Verdict = Callable[[bool], None]
@@ -31,12 +33,13 @@ class Watchdog:
         self._is_online = True
         self._asked_at = -HOLDS
 
-    def ask(self, tell: Verdict) -> None:
+    def ask(self, tell: Verdict, *, is_news: bool) -> None:
         """Call `tell` with whether we are online; at once if that is known."""
         if not self._urls:
             tell(True)
             return
-        if not self._open and time.monotonic() - self._asked_at < HOLDS:
+        holds = HOLDS_FOR_NEWS if is_news else HOLDS
+        if not self._open and time.monotonic() - self._asked_at < holds:
             tell(self._is_online)
             return
         self._waiting.append(tell)

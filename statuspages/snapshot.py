@@ -165,8 +165,8 @@ def _percent(uptime: float | None) -> str:
 
 
 def _pace(monitors: Sequence[Monitor]) -> str:
-    """How often is looked, or nothing if nobody looks."""
-    seconds = {m.interval for m in monitors if m.is_active}
+    """How often is looked, or nothing if nobody looks at regular intervals."""
+    seconds = {m.interval for m in monitors if m.is_active and not m.cron}
     if not seconds:
         return ""
     told = [words.duration(timedelta(seconds=s)) for s in (min(seconds), max(seconds))]

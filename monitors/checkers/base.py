@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from egress.client import Request, RequestFailed, Response
 from egress.kinds import secrets_of
@@ -40,6 +40,8 @@ class Checker(ABC):
     """
 
     timeout: float
+    # Whether its failures may be those of our own line.
+    needs_line: ClassVar[bool] = True
 
     @abstractmethod
     def run(self) -> Outcome:

@@ -1,7 +1,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import ClassVar, Final
 
 from egress.kinds import ConfigInvalid, option
 from monitors import gauges
@@ -21,6 +21,8 @@ class TocsinChecker(Checker):
     limit. Each limit bears the name of its gauge. The latency is how late checks
     start, as p95.
     """
+
+    needs_line: ClassVar[bool] = False
 
     lateness_p95_ms: float = option(
         label="Lateness of checks, p95",

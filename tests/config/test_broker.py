@@ -46,12 +46,13 @@ def consume(folder, results):
 
 
 def listen(folder, ready):
-    """Wait for messages until killed."""
+    """Wait for a message until killed."""
     with connect(folder) as connection:
         queue = connection.SimpleQueue("bells")
+        with suppress(Empty):
+            queue.get(timeout=0.01)  # it begins to listen at the first look
         ready.set()
-        while True:
-            queue.get()
+        queue.get()
 
 
 def fill(pipe):
@@ -179,7 +180,7 @@ def test_messages_are_heard_at_once(tmp_path):
 def test_ear_of_a_killed_worker_is_taken_away(tmp_path, channel):
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
-    worker = spawn.Process(target=listen, args=(tmp_path, ready))
+    worker = spawn.Process(target=listen, args=(tmp_path, ready), daemon=True)
     worker.start()
     assert ready.wait(60)
     (ear,) = (tmp_path / "bells").glob(".ear-*")

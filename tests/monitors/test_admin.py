@@ -175,6 +175,7 @@ def test_check_now_shows_the_outcome_and_leaves_no_trace(admin, make_monitor, sh
 
     assert re.search(r"Up Up \d+ ms", shown)
     assert "first byte" in shown
+    assert "Code 200" in shown
     assert re.search(r"Refused Down &ndash;|Refused Down", shown)
     assert not CheckResult.objects.exists()
     assert StatusPeriod.objects.count() == 2

@@ -274,3 +274,46 @@ def test_check_of_a_config_that_no_longer_fits_says_so(api, make_monitor):
 
     assert answer.status_code == 400
     assert list(answer.json()["errors"]["config"]) == ["url"]
+
+
+def test_parents_are_set_by_their_tags_and_leave_when_they_are_retired(
+    api, make_monitor
+):
+    database = make_monitor("database")
+    api.post("/api/v1/monitors/", {**SHOP, "parents": ["database"]})
+    assert api.get("/api/v1/monitors/shop/").json()["parents"] == ["database"]
+
+    itself = api.patch("/api/v1/monitors/shop/", {"parents": ["shop"]})
+    nobody = api.patch("/api/v1/monitors/shop/", {"parents": ["nobody"]})
+    assert (itself.status_code, nobody.status_code) == (400, 400)
+    assert "own parent" in itself.json()["detail"]
+
+    database.retire(at=timezone.now())
+    assert api.get("/api/v1/monitors/shop/").json()["parents"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"cron": "every day"}, "cron"),
+        ({"cron": "0 6 * * *", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"confirmations": 11}, "confirmations"),
+        ({"confirmations": 0}, "confirmations"),
+        ({"retry_interval": 1}, "retry_interval"),
+        ({"degraded_counts": "maybe"}, "degraded_counts"),
+    ],
+)
+def test_schedule_that_cannot_be_is_refused_at_its_field(change, field, api):
+    answer = api.post("/api/v1/monitors/", {**SHOP, **change})
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [field]
+
+
+def test_cron_monitor_is_due_at_once_and_then_as_it_says(api):
+    api.post(
+        "/api/v1/monitors/", {**SHOP, "cron": "0 6 * * *", "time_zone": "Asia/Tokyo"}
+    )
+
+    slot = Monitor.objects.get().next_due(timezone.now())
+    assert (slot.hour, slot.minute) == (21, 0)

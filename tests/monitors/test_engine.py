@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -408,6 +409,33 @@ def test_one_watchdog_address_that_answers_is_enough(shop, make_monitor, setting
     assert CheckResult.objects.get().status == "down"
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("needs_line", "expected"), [(True, "no_data"), (False, "down")]
+)
+def test_other_kinds_are_doubted_too_if_they_need_the_line(
+    needs_line, expected, make_monitor, settings
+):
+    class Failing(Checker):
+        timeout = 1.0
+
+        def run(self):
+            return Outcome("down", error="It fails")
+
+    Failing.needs_line = needs_line
+    settings.WATCHDOG_URLS = ["http://127.0.0.1:1/"]
+    make_monitor()
+    (claim,) = claim_all()
+    claim.plan = replace(claim.plan, kind="other", checker=Failing())
+    offline = engines.Engine()
+
+    offline.submit([claim])
+    assert offline.wait_idle(20)
+    offline.stop()
+
+    assert CheckResult.objects.get().status == expected
+
+
 class Stuck(Checker):
     """Hangs in a call that heeds no deadline."""
 
@@ -517,3 +545,20 @@ def test_killed_before_evaluating_late_results_are_evaluated_by_the_sweep(
     evaluation.sweep()
 
     assert Alert.objects.get().failure_threshold == 3
+
+
+@pytest.mark.django_db
+def test_edit_is_seen_by_the_next_check(make_monitor):
+    monitor = make_monitor(url="http://127.0.0.1:1/")
+    parent = make_monitor("parent")
+    (plan,) = [c.plan for c in claim_all() if c.plan.tag == "shop"]
+    assert plan.checker.url == "http://127.0.0.1:1/"
+
+    monitor.config["url"] = "http://127.0.0.1:2/"
+    monitor.confirmations = 4
+    monitor.save()
+    monitor.depend_on([parent])
+    (plan,) = [c.plan for c in claim_all() if c.plan.tag == "shop"]
+
+    assert plan.checker.url == "http://127.0.0.1:2/"
+    assert (plan.confirmations, plan.parents) == (4, (parent.pk,))

@@ -144,27 +144,18 @@ class MonitorState(models.Model):
     def spread_out(cls, *, at: datetime, seconds: float) -> int:
         """Give what has been overdue since before an outage of our own new moments.
 
-        Each is checked once, within its interval or so many seconds, whichever
-        is less; return how many.
+        Each is checked once, within half of its interval or so many seconds,
+        whichever is less; return how many.
         """
         now = ms(at)
         with transaction.atomic():
-            late = cls.objects.select_for_update().filter(due_at__lt=at, claim=None)
-            known = late.order_by("pk").values_list(
-                "pk", "monitor__tag", "monitor__interval", "monitor__cron"
-            )
-            rows = [
-                (
-                    pk,
-                    now
-                    + int(
-                        spread(tag)
-                        * 1000
-                        * (seconds if cron else min(seconds, interval))
-                    ),
-                )
-                for pk, tag, interval, cron in known
-            ]
+            every = cls.objects.select_for_update(of=("self",))
+            late = every.filter(due_at__lt=at, claim=None).order_by("pk")
+            names = ("pk", "monitor__tag", "monitor__interval", "monitor__cron")
+            rows = []
+            for pk, tag, interval, cron in late.values_list(*names):
+                within = seconds if cron else min(seconds, interval / 2)
+                rows.append((pk, now + int(spread(tag) * within * 1000)))
             return update_rows(cls, ["monitor", "due_at"], rows)
 
     @classmethod

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from egress.client import RequestFailed, Response
@@ -216,16 +216,24 @@ class Engine:
     # The writing thread
 
     def _write(self) -> None:
-        while True:
-            self._moved["recorder"] = time.monotonic()
-            with self._lock:
-                self._lock.wait_for(lambda: self._answered or self._stopping, 1.0)
-                batch = self._gather()
-                if not self._answered and self._stopping:
-                    return
-            if batch:
-                self._flush(batch)
-            self.meter.write_due()
+        try:
+            while self._write_next():
+                self.meter.write_due()
+                close_old_connections()
+        finally:
+            connections.close_all()
+
+    def _write_next(self) -> bool:
+        """Write down what has answered, if anything; False if that was all."""
+        self._moved["recorder"] = time.monotonic()
+        with self._lock:
+            self._lock.wait_for(lambda: self._answered or self._stopping, 1.0)
+            batch = self._gather()
+            if not self._answered and self._stopping:
+                return False
+        if batch:
+            self._flush(batch)
+        return True
 
     def _gather(self) -> list[Observation]:
         """Wait a little for more, if what is there can wait."""
@@ -255,7 +263,7 @@ class Engine:
             return
         finally:
             close_old_connections()
-        self.meter.flushed(time.monotonic() - began, len(batch))
+        self.meter.flushed(time.monotonic() - began)
         with self._lock:
             del self._answered[: len(batch)]
             for observation in batch:

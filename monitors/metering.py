@@ -50,7 +50,7 @@ class Meter:
             minute.lateness.add(late)
             self._is_changed = True
 
-    def flushed(self, seconds: float, results: int) -> None:
+    def flushed(self, seconds: float) -> None:
         """Results have been written and evaluated, in so many seconds."""
         with self._lock:
             self._now().flushes.add(seconds * 1000)

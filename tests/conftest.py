@@ -70,7 +70,9 @@ def api(db):
 @pytest.fixture
 def clockwork(transactional_db):
     """The whole of Tocsin, moved by hand: `run_checks`, `deliver`, `settle`."""
-    return Clockwork()
+    moved = Clockwork()
+    yield moved
+    moved.engine.stop()
 
 
 def run_at_once(*functions):

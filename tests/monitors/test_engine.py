@@ -247,11 +247,13 @@ def test_recording_takes_as_many_queries_for_30_monitors_as_for_one(make_monitor
 
 
 @pytest.mark.django_db(transaction=True)
-def test_tick_claims_checks_and_leaves_its_pulse(shop, make_monitor):
+def test_tick_claims_checks_and_leaves_its_pulse(shop, make_monitor, monkeypatch):
+    monkeypatch.setattr(engines, "_engine", None)
     make_monitor("shop", shop.url)
 
     tasks.tick.run()
     assert engines.engine().wait_idle(10)
+    engines.engine().stop()
 
     assert CheckResult.objects.get().status == "up"
     assert Pulse.objects.get().name == "tick"

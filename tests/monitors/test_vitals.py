@@ -83,7 +83,7 @@ def test_what_a_meter_writes_is_what_the_gauges_read(noon, time_machine):
     meter = Meter()
     for late in range(100):
         meter.started(late)
-    meter.flushed(0.25, results=100)
+    meter.flushed(0.25)
     meter.write()
 
     time_machine.move_to(noon + 2 * MINUTE, tick=False)

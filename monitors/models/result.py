@@ -59,16 +59,17 @@ class CheckResult(models.Model):
     monitor = models.ForeignKey(
         "Monitor", models.CASCADE, related_name="results", db_index=False
     )
+    # The wide columns come first: PostgreSQL pads what follows a narrow one.
     checked_at = InstantField()
-    status = StatusCodeField()
     latency_ms = LatencyField(null=True, blank=True)
-    packed_phases = models.BinaryField(null=True, blank=True)
     position = models.PositiveIntegerField(default=0)
-    # A failure while a parent of the monitor was down.
-    is_consequence = models.BooleanField(default=False)
     checked_by = models.ForeignKey(
         Prober, models.SET_NULL, null=True, blank=True, db_index=False, related_name="+"
     )
+    status = StatusCodeField()
+    # A failure while a parent of the monitor was down.
+    is_consequence = models.BooleanField(default=False)
+    packed_phases = models.BinaryField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
 
     class Meta:

@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Prober',
             fields=[
-                ('id', models.AutoField(primary_key=True, serialize=False)),
+                ('id', models.SmallAutoField(primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=150, unique=True)),
             ],
         ),

@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db import models
 
@@ -33,16 +33,28 @@ def microseconds(milliseconds: float | None) -> int | None:
 class Prober(models.Model):
     """Who made an observation: a worker, or a key that pushed it."""
 
-    # Half as long as usual: it stands in every result.
-    id = models.AutoField(primary_key=True)
+    # As short as can be: it stands in every result.
+    id = models.SmallAutoField(primary_key=True)
     name = models.CharField(max_length=150, unique=True)
+
+    MOST: ClassVar = 30_000
+    OTHERS: ClassVar = "others"
 
     def __str__(self) -> str:
         return self.name
 
     @classmethod
     def named(cls, name: str) -> int:
-        """Return the number of whoever has this name, new or known."""
+        """Return the number of whoever has this name, new or known.
+
+        Hosts that are thrown away have new names for ever; once there are too
+        many for the short number, the newest share one.
+        """
+        known = cls.objects.filter(name=name[:150]).values_list("pk", flat=True)
+        if (number := known.first()) is not None:
+            return number
+        if cls.objects.count() >= cls.MOST:
+            name = cls.OTHERS
         found, _ = cls.objects.get_or_create(name=name[:150])
         return found.pk
 

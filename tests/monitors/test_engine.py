@@ -20,6 +20,7 @@ from monitors.models import (
     FailureEpisode,
     Monitor,
     MonitorState,
+    Prober,
     Pulse,
     StatusPeriod,
 )
@@ -564,3 +565,16 @@ def test_edit_is_seen_by_the_next_check(make_monitor):
 
     assert plan.checker.url == "http://127.0.0.1:2/"
     assert (plan.confirmations, plan.parents) == (4, (parent.pk,))
+
+
+@pytest.mark.django_db
+def test_names_without_end_share_one_number(monkeypatch):
+    first = Prober.named("host-1")
+    monkeypatch.setattr(Prober, "MOST", 2)
+    second = Prober.named("host-2")
+
+    others = {Prober.named(f"host-{n}") for n in range(3, 9)}
+
+    assert (Prober.named("host-1"), Prober.named("host-2")) == (first, second)
+    assert len(others) == 1
+    assert Prober.objects.count() == 3

@@ -261,8 +261,6 @@ class Engine:
             logger.exception("%d results could not be recorded yet", len(batch))
             time.sleep(1.0)
             return
-        finally:
-            close_old_connections()
         self.meter.flushed(time.monotonic() - began)
         with self._lock:
             del self._answered[: len(batch)]

@@ -65,7 +65,7 @@ class Bucket:
 
     @classmethod
     def of(cls, row: LatencyBucket) -> "Bucket":
-        sketch = Sketch.from_bytes(bytes(row.sketch))
+        sketch = Sketch.from_bytes(row.sketch)
         return cls(row.count, row.total, row.least, row.most, sketch)
 
 

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from .checkers import Outcome
-from .instants import instant, ms
+from .instants import ms
 from .models import CheckResult, Monitor, MonitorState, Rebuild
-from .models.bucket import DAY, HOUR
+from .models.bucket import DAY, HOUR, Stale
 from .observing import Standing
 from .plans import Plan, plans_of
 from .recording import (
@@ -34,8 +34,7 @@ AT_ONCE: Final = 1000
 PUSHED_STATUSES: Final = ("up", "degraded", "partial", "down", "no_data")
 MOST_LATENCY_MS: Final = 2_000_000.0
 
-_SAVED: Final = ("monitor", "last_result", "latency_ms", "error", *STANDING)
-_READ: Final = ("monitor", "last_result", "latency_ms", "error", *STANDING)
+_STATE: Final = ("monitor", "last_result", "latency_ms", "error", *STANDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +171,21 @@ def _store(
     ids = sorted({row.plan.pk for row in rows})
     states = {
         row[0]: row[1:]
-        for row in select_rows(MonitorState, _READ, "monitor", ids, lock=True)
+        for row in select_rows(MonitorState, _STATE, "monitor", ids, lock=True)
     }
     there = _there_already(rows)
     fresh = [row for row in rows if (row.plan.pk, row.at) not in there]
     receipt.accepted += len(fresh)
     receipt.duplicates += len(rows) - len(fresh)
     parents = Parents((row.plan, row.outcome) for row in fresh)
-    flush = Flush(by, _SAVED)
-    stale: set[tuple[str, int, int]] = set()
+    flush = Flush(by, _STATE)
+    stale: set[Stale] = set()
     for pk, some in _by_monitor(fresh):
         stale |= _take(flush, states[pk], some, parents, now)
     flush.write()
-    mark(stale)
+    if stale:
+        Rebuild.mark(sorted(stale))
+        current_app.ring("monitors.tasks.upkeep")
     return flush.recorded, {t.monitor_id for t in flush.turns}
 
 
@@ -201,11 +202,11 @@ def _take(
     rows: Sequence[_Row],
     parents: Parents,
     now: int,
-) -> set[tuple[str, int, int]]:
+) -> set[Stale]:
     """Take the rows of one monitor; return what of its history is stale then."""
     last, latency, error, *rest = state
     standing = Standing(*rest)
-    stale: set[tuple[str, int, int]] = set()
+    stale: set[Stale] = set()
     for row in rows:
         plan, outcome, at = row.plan, row.outcome, row.at
         parent = parents.down(plan, outcome)
@@ -225,7 +226,7 @@ def _take(
     return _least(stale)
 
 
-def _least(stale: set[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+def _least(stale: set[Stale]) -> set[Stale]:
     """Periods are rebuilt from the oldest moment on; one mark is enough."""
     begins = [at for what, _, at in stale if what == Rebuild.What.PERIODS]
     others = {mark for mark in stale if mark[0] != Rebuild.What.PERIODS}
@@ -247,17 +248,3 @@ def _there_already(rows: Sequence[_Row]) -> set[tuple[int, int]]:
     with connection.cursor() as cursor:
         cursor.execute(sql)
         return set(cursor.fetchall())
-
-
-def mark(stale: set[tuple[str, int, int]]) -> None:
-    """Note what has to be built anew, and ask for it."""
-    if not stale:
-        return
-    Rebuild.objects.bulk_create(
-        (
-            Rebuild(what=what, monitor_id=pk, at=instant(at))
-            for what, pk, at in sorted(stale)
-        ),
-        ignore_conflicts=True,
-    )
-    current_app.ring("monitors.tasks.upkeep")

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from . import varints
+
 GAMMA: Final = 1.03
 ERROR: Final = (GAMMA - 1) / (GAMMA + 1)  # 0.0148
 # What is less than this is counted as this.
@@ -54,17 +56,16 @@ class Sketch:
         return 2 * GAMMA**index / (GAMMA + 1)
 
     def to_bytes(self) -> bytes:
-        """Pairs of step to the next index and count, seven bits a byte."""
-        out, last = bytearray(), _LOWEST
+        """Pairs of step to the next index and count."""
+        numbers, last = [], _LOWEST
         for index in sorted(self.counts):
-            _write(out, index - last)
-            _write(out, self.counts[index])
+            numbers += [index - last, self.counts[index]]
             last = index
-        return bytes(out)
+        return varints.to_bytes(numbers)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Sketch":
-        sketch, numbers, last = cls(), _numbers(bytes(data)), _LOWEST
+    def from_bytes(cls, data: bytes | memoryview) -> "Sketch":
+        sketch, numbers, last = cls(), varints.from_bytes(data), _LOWEST
         for step, count in zip(numbers[::2], numbers[1::2], strict=True):
             last += step
             sketch.counts[last] = count
@@ -72,21 +73,3 @@ class Sketch:
 
 
 _LOWEST: Final = math.ceil(math.log(LEAST) / _LOG)
-
-
-def _write(out: bytearray, number: int) -> None:
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-
-
-def _numbers(data: bytes) -> list[int]:
-    found, number, shift = [], 0, 0
-    for byte in data:
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            found.append(number)
-            number = shift = 0
-    return found

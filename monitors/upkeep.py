@@ -4,7 +4,7 @@ All of it in small transactions, so that no check waits for any of it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby, islice
@@ -32,7 +32,7 @@ from .models import (
 from .models.bucket import DAY, HOUR
 from .observing import LAPSED, Change, Seen, Standing
 from .plans import Plan
-from .recording import STANDING, announce, caused
+from .recording import announce, caused
 from .statements import select_rows, update_rows
 
 AT_ONCE: Final = 200  # monitors whose buckets are built in one transaction
@@ -82,17 +82,9 @@ def _rebuild(
     select_rows(MonitorState, ["monitor"], "monitor", sorted(ids), lock=True)
     build(ids, ms(at))
     Rebuild.objects.filter(what=what, at=at, monitor__in=ids).delete()
-    if what == Rebuild.What.HOUR and (day := ms(at) // DAY * DAY) + DAY <= ms(
-        timezone.now()
-    ):
-        _mark(Rebuild.What.DAY, ids, day)
-
-
-def _mark(what: str, ids: Iterable[int], at: int) -> None:
-    Rebuild.objects.bulk_create(
-        (Rebuild(what=what, monitor_id=pk, at=instant(at)) for pk in ids),
-        ignore_conflicts=True,
-    )
+    day = ms(at) // DAY * DAY
+    if what == Rebuild.What.HOUR and day + DAY <= ms(timezone.now()):
+        Rebuild.mark((Rebuild.What.DAY, pk, day) for pk in ids)
 
 
 def mark_closed(at: datetime) -> None:
@@ -104,7 +96,8 @@ def mark_closed(at: datetime) -> None:
     for closed in range(max(begun, oldest), hour, HOUR):
         checked = MonitorState.objects.filter(checked_at__gte=instant(closed))
         with transaction.atomic():
-            _mark(Rebuild.What.HOUR, checked.values_list("pk", flat=True), closed)
+            ids = checked.values_list("pk", flat=True)
+            Rebuild.mark((Rebuild.What.HOUR, pk, closed) for pk in ids)
             Pulse.note("hours", at=instant(closed + HOUR))
 
 
@@ -113,8 +106,7 @@ def mark_closed(at: datetime) -> None:
 
 @transaction.atomic
 def _rebuilt(monitor: Monitor, at: datetime) -> bool:
-    names = ("monitor", *STANDING)
-    select_rows(MonitorState, names, "monitor", [monitor.pk], lock=True)
+    select_rows(MonitorState, ["monitor"], "monitor", [monitor.pk], lock=True)
     marks = Rebuild.objects.filter(what=Rebuild.What.PERIODS, monitor=monitor)
     begin = marks.order_by("at").values_list("at", flat=True).first()
     if begin is None:

@@ -6,11 +6,10 @@ from .period import StatusPeriod, Turn
 from .pulse import Pulse
 from .result import CheckResult, FailureEpisode, Prober
 from .state import Claim, MonitorState, new_revision
-from .status import BADNESS, FAILING, Status, worst
+from .status import BADNESS, Status, worst
 
 __all__ = [
     "BADNESS",
-    "FAILING",
     "CheckResult",
     "Claim",
     "Correction",

@@ -1,11 +1,16 @@
+from collections.abc import Iterable
 from typing import Final
 
 from django.db import models
 
-from monitors.instants import InstantField
+from monitors.instants import InstantField, instant
 
 HOUR: Final = 3_600_000
 DAY: Final = 24 * HOUR
+
+
+# What is stale, whose, and from which millisecond on.
+Stale = tuple[str, int, int]
 
 
 class LatencyBucket(models.Model):
@@ -54,6 +59,14 @@ class Rebuild(models.Model):
 
     def __str__(self) -> str:
         return f"{self.what} of {self.monitor_id} at {self.at:%Y-%m-%d %H:%M}"
+
+    @classmethod
+    def mark(cls, stale: Iterable["Stale"]) -> None:
+        """Note what has to be built anew; what is noted already stays."""
+        rows = [
+            Rebuild(what=what, monitor_id=pk, at=instant(at)) for what, pk, at in stale
+        ]
+        Rebuild.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 class EngineMinute(models.Model):

@@ -3,6 +3,7 @@ from typing import Any, ClassVar, Final
 
 from django.db import models
 
+from monitors import varints
 from monitors.instants import InstantField
 
 from .status import StatusCodeField
@@ -97,20 +98,15 @@ class CheckResult(models.Model):
 
 
 def packed(phases: Mapping[str, float]) -> bytes | None:
-    """Write phases as tenths of milliseconds, seven bits a byte, lowest first.
+    """Write phases as tenths of milliseconds.
 
     The last phase is left out: it is what the others leave of the latency.
     """
     if not phases:
         return None
-    out = bytearray()
-    for name in PHASES[:-1]:
-        number = max(0, round(phases.get(name, 0.0) * _TENTHS))
-        while number > 127:
-            out.append(number & 127 | 128)
-            number >>= 7
-        out.append(number)
-    return bytes(out)
+    return varints.to_bytes(
+        max(0, round(phases.get(name, 0.0) * _TENTHS)) for name in PHASES[:-1]
+    )
 
 
 def unpacked(
@@ -119,13 +115,7 @@ def unpacked(
     """Read what `packed` wrote."""
     if not data or latency_ms is None:
         return {}
-    numbers, number, shift = [], 0, 0
-    for byte in bytes(data):
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            numbers.append(number)
-            number = shift = 0
+    numbers = varints.from_bytes(data)
     found = {name: n / _TENTHS for name, n in zip(PHASES, numbers, strict=False) if n}
     rest = round(latency_ms - sum(found.values()), 1)
     return {**found, PHASES[-1]: rest} if rest > 0 else found

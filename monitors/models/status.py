@@ -13,9 +13,6 @@ class Status(models.TextChoices):
     NO_DATA = "no_data", "No data"
 
 
-# What a check can find wrong.
-FAILING: Final = frozenset({"degraded", "partial", "down"})
-
 # Within one kind of overlay, and over a group of monitors, the worst wins.
 BADNESS: Final = {
     Status.NO_DATA: 0,

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
@@ -25,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from .deadlines import deadline
 from .policy import OPERATORS, Policy, Refused
 
 USER_AGENT = "Tocsin/0.1"
@@ -59,7 +60,8 @@ class Response:
     """`latency_ms` is the time from the start to the end, and `phases` its parts:
     how many milliseconds dns, connect, tls, first_byte and transfer took.
 
-    Header names are in lower case.
+    Header names are in lower case. `expires_at` is when the certificate ends, in
+    seconds since 1970, where it was asked for.
     """
 
     status: int
@@ -67,6 +69,7 @@ class Response:
     body: bytes
     latency_ms: float
     phases: Mapping[str, float]
+    expires_at: int | None = None
 
 
 class _Exchange(threading.local):
@@ -81,14 +84,30 @@ _exchange = _Exchange()
 _resolver = ThreadPoolExecutor(max_workers=32, thread_name_prefix="resolve")
 
 
-def _connect(host: str, port: int) -> socket.socket:
-    """Return a socket connected within the deadline to an address that may be asked."""
+def _numbered(host: str, port: int) -> tuple[Any, ...] | None:
+    """Read a host that is an address itself: to ask for it takes time."""
+    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        with suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return family, socket.SOCK_STREAM, 0, "", (host, port, *rest)
+    return None
+
+
+def _resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    """Return the addresses of a host, within the deadline."""
+    if numbered := _numbered(host, port):
+        return [numbered]
     future = _resolver.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     try:
-        found = future.result(timeout=max(0.0, _exchange.deadline - time.monotonic()))
+        return future.result(timeout=max(0.0, _exchange.deadline - time.monotonic()))
     except FutureTimeout:
         future.cancel()
         raise TimeoutError(f"the name {host} was not resolved in time") from None
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    """Return a socket connected within the deadline to an address that may be asked."""
+    found = _resolve(host, port)
     error: OSError = OSError(f"the name {host} has no address")
     for family, kind, protocol, _, address in found:
         sock = None
@@ -127,11 +146,23 @@ class _Connection(_Guarded, HTTPConnection): ...
 class _TLSConnection(_Guarded, HTTPSConnection): ...
 
 
-class _Pool(HTTPConnectionPool):
+class _Unshared:
+    """Uses each connection once; mixed into urllib3's pools.
+
+    One that is used again would be judged by nobody and cut off at no deadline,
+    and servers that close it just then make a request fail.
+    """
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+
+
+class _Pool(_Unshared, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TLSPool(HTTPSConnectionPool):
+class _TLSPool(_Unshared, HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
@@ -178,13 +209,10 @@ def _deadline(request: Request) -> Iterator[None]:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(request.timeout, cut)
-    timer.daemon = True
-    timer.start()
     try:
-        yield
+        with deadline(request.timeout, cut):
+            yield
     finally:
-        timer.cancel()
         if sock := state.pop("sock", None):
             sock.close()
 
@@ -197,15 +225,7 @@ def send(request: Request) -> Response:
     started = time.monotonic()
     with _deadline(request):
         try:
-            answer = _session.request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                data=request.body or None,
-                timeout=request.timeout,
-                allow_redirects=request.redirects > 0,
-                stream=True,
-            )
+            answer = _ask(request)
             first_byte = time.monotonic()
             with answer:
                 body = answer.raw.read(request.most_bytes, decode_content=True)
@@ -226,6 +246,20 @@ def send(request: Request) -> Response:
             "transfer": (ended - first_byte) * 1000,
         },
     )
+
+
+def _ask(request: Request) -> requests.Response:
+    asked = requests.Request(
+        request.method,
+        request.url,
+        headers={**_session.headers, **request.headers},
+        data=request.body or None,
+    ).prepare()
+    kept: dict[str, Any] = {"timeout": request.timeout, "stream": True}
+    if request.redirects:
+        return _session.send(asked, **kept, allow_redirects=True)
+    # Without redirects there is nothing for a session to do, which costs time.
+    return _session.get_adapter(request.url).send(asked, **kept)
 
 
 def _reason(error: BaseException) -> str:

@@ -7,7 +7,7 @@ only validation there is, so that model, admin and API say the same.
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 MASK = "***"
@@ -24,10 +24,28 @@ class ConfigInvalid(ValueError):
 
 
 def option(
-    *, label: str, help: str = "", secret: bool = False, **kwargs: Any
+    *,
+    label: str,
+    help: str = "",
+    secret: bool = False,
+    choices: Iterable[str] | Mapping[str, str] = (),
+    template: str = "",
+    **kwargs: Any,
 ) -> typing.Any:
-    """A dataclass field with what a form needs to show it."""
-    metadata = {"label": label, "help": help, "secret": secret}
+    """A dataclass field with what a form needs to show it.
+
+    Of a secret dict the values are secret. `choices` are the values there are,
+    with their labels if it is a mapping; `template` is what the text is a
+    template for: json, text, html or line.
+    """
+    named = choices if isinstance(choices, Mapping) else {c: c for c in choices}
+    metadata = {
+        "label": label,
+        "help": help,
+        "secret": secret,
+        "choices": dict(named),
+        "template": template,
+    }
     return dataclasses.field(metadata=metadata, **kwargs)
 
 
@@ -39,7 +57,13 @@ def secret_names(kind: type) -> frozenset[str]:
 
 def secrets_of(thing: Any) -> list[str]:
     """Return the secrets that a built kind holds."""
-    return [str(v) for n in secret_names(type(thing)) if (v := getattr(thing, n))]
+    held = [v for n in secret_names(type(thing)) if (v := getattr(thing, n))]
+    return [
+        str(secret)
+        for value in held
+        for secret in (value.values() if isinstance(value, Mapping) else [value])
+        if secret
+    ]
 
 
 def build(kind: type[K], config: Mapping[str, Any]) -> K:
@@ -60,7 +84,7 @@ def build(kind: type[K], config: Mapping[str, Any]) -> K:
     for name, field in fields.items():
         if name in config:
             try:
-                values[name] = _fit(config[name], hints[name])
+                values[name] = _chosen(_fit(config[name], hints[name]), field)
             except ValueError as error:
                 errors[name] = str(error)
         elif (
@@ -87,7 +111,7 @@ def masked(kind: type | None, config: Mapping[str, Any]) -> dict[str, Any]:
     With an unknown kind nothing is known to be harmless, so all is masked.
     """
     hidden = secret_names(kind) if kind else frozenset(config)
-    return {k: MASK if k in hidden and v else v for k, v in config.items()}
+    return {k: _masked(v) if k in hidden else v for k, v in config.items()}
 
 
 def unmasked(
@@ -100,9 +124,32 @@ def unmasked(
     hidden = secret_names(kind)
     kept = {k: stored[k] for k in hidden if k in stored and k not in config}
     return kept | {
-        k: stored.get(k, "") if k in hidden and v == MASK else v
-        for k, v in config.items()
+        k: _unmasked(v, stored.get(k)) if k in hidden else v for k, v in config.items()
     }
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _masked(inner) for name, inner in value.items()}
+    return MASK if value else value
+
+
+def _unmasked(value: Any, stored: Any) -> Any:
+    """Put a secret back; one that is not stored becomes empty."""
+    if isinstance(value, Mapping):
+        known = stored if isinstance(stored, Mapping) else {}
+        return {name: _unmasked(v, known.get(name)) for name, v in value.items()}
+    if value != MASK:
+        return value
+    return "" if stored is None else stored
+
+
+def _chosen(value: Any, field: "dataclasses.Field[Any]") -> Any:
+    """Return the value if it is one of the choices, where there are any."""
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        raise ValueError(f"Choose one of {', '.join(choices)}.")
+    return value
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -7,6 +7,7 @@ costs over the bare loop is measured in bench/.
 import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,36 @@ _WORDS = {
     pycurl.E_URL_MALFORMAT: "The address cannot be read",
 }
 _METHODS_WITHOUT_BODY = {"HEAD"}
+
+
+# Reading a chain costs as much as half an exchange, and certificates last: of
+# each origin it is read so often only, in seconds.
+CERTIFICATES_EVERY = 600.0
+_MOST_ORIGINS = 20_000
+_read_at: dict[str, float] = {}
+
+
+def _reads_certificate(url: str) -> bool:
+    """Whether it is time to look at the certificate behind an address again."""
+    if not url.startswith("https:"):
+        return False
+    origin = url[: url.find("/", 8)] if "/" in url[8:] else url
+    now = time.monotonic()
+    if now - _read_at.get(origin, -CERTIFICATES_EVERY) < CERTIFICATES_EVERY:
+        return False
+    if len(_read_at) >= _MOST_ORIGINS:
+        _read_at.clear()
+    _read_at[origin] = now
+    return True
+
+
+def _expiry(chain: list[tuple[tuple[str, str], ...]]) -> int | None:
+    """Return when the first certificate of a chain ends, in seconds since 1970."""
+    for name, value in chain[0] if chain else ():
+        if name == "Expire date":
+            with suppress(ValueError):
+                return ssl.cert_time_to_seconds(value)
+    return None
 
 
 # Handles that wait to be used again; each keeps a few buffers.
@@ -60,6 +91,7 @@ class _Transfer:
         self.headers: dict[str, str] = {}
         self.refused = ""
         self.full = False
+        self.reads_certificate = False
         self.opened: socket.socket | None = None
         self.curl = self._handle()
 
@@ -67,8 +99,10 @@ class _Transfer:
         self.request, self.done = request, done
         self.body, self.headers = bytearray(), {}
         self.refused, self.full = "", False
+        self.reads_certificate = _reads_certificate(request.url)
         curl, deadline = self.curl, max(1, int(request.timeout * 1000))
         curl.setopt(pycurl.URL, request.url.encode())
+        curl.setopt(pycurl.OPT_CERTINFO, self.reads_certificate)
         curl.setopt(pycurl.TIMEOUT_MS, deadline)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, deadline)
         if request.body:
@@ -152,6 +186,9 @@ class _Transfer:
             body=bytes(self.body),
             latency_ms=end * 1000,
             phases=phases,
+            expires_at=_expiry(info(pycurl.INFO_CERTINFO))
+            if self.reads_certificate
+            else None,
         )
 
     def _reason(self, code: int, words: str) -> str:

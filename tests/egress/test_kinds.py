@@ -17,6 +17,10 @@ class Kettle:
     teas: tuple[str, ...] = option(label="Teas", default=())
     code: str = option(label="Code", default="", secret=True)
     owner: str | None = option(label="Owner", default=None)
+    size: str = option(label="Size", default="big", choices=("big", "small"))
+    keys: dict[str, str] = option(  # noqa: RUF009
+        label="Keys", default_factory=dict, secret=True
+    )
 
 
 def test_config_is_built_and_given_back_whole():
@@ -28,6 +32,8 @@ def test_config_is_built_and_given_back_whole():
         "teas": ["green"],
         "code": "1234",
         "owner": None,
+        "size": "small",
+        "keys": {"front": "k1"},
     }
 
     kettle = kinds.build(Kettle, config)
@@ -49,6 +55,7 @@ def test_config_is_built_and_given_back_whole():
         ),
         ({"name": "K", "teas": [1]}, {"teas"}),
         ({"name": "a\x00b"}, {"name"}),
+        ({"name": "K", "size": "huge", "keys": {"front": 1}}, {"size", "keys"}),
         ([], {"config"}),
     ],
 )
@@ -71,8 +78,36 @@ def test_masked_secret_written_back_keeps_it():
     assert kinds.unmasked(Kettle, {"code": "new"}, stored) == {"code": "new"}
 
 
+def test_secret_dict_hides_its_values_and_keeps_those_written_back():
+    stored = {"name": "K", "keys": {"front": "k1", "back": "k2", "none": ""}}
+    shown = kinds.masked(Kettle, stored)
+
+    assert shown["keys"] == {"front": "***", "back": "***", "none": ""}
+    given = {"name": "K", "keys": {"front": "***", "side": "k3", "lost": "***"}}
+    assert kinds.unmasked(Kettle, given, stored)["keys"] == {
+        "front": "k1",
+        "side": "k3",
+        "lost": "",
+    }
+    assert kinds.unmasked(Kettle, {"name": "K"}, stored) == stored
+    assert kinds.unmasked(Kettle, {"name": "K", "keys": {}}, stored)["keys"] == {}
+
+
+def test_secrets_are_told_to_whoever_must_hide_them():
+    kettle = Kettle(name="K", code="1234", keys={"front": "k1", "none": ""})
+
+    assert sorted(kinds.secrets_of(kettle)) == ["1234", "k1"]
+
+
+def test_choices_may_have_labels():
+    sized = option(label="Size", default="b", choices={"b": "Big", "s": "Small"})
+
+    assert sized.metadata["choices"] == {"b": "Big", "s": "Small"}
+
+
 def test_config_of_an_unknown_kind_is_masked_whole():
     assert kinds.masked(None, {"a": "x", "b": ""}) == {"a": "***", "b": ""}
+    assert kinds.masked(None, {"a": {"b": "x"}}) == {"a": {"b": "***"}}
 
 
 json_values = st.recursive(
@@ -81,7 +116,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 names = st.sampled_from(
-    ["name", "litres", "cups", "is_on", "teas", "code", "owner", "x"]
+    ["name", "litres", "cups", "is_on", "teas", "code", "owner", "size", "keys", "x"]
 )
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,26 +15,39 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from access import desk
+from access import asking, desk
 from access.forms import kind_fieldsets, kind_form
 from egress.kinds import ConfigInvalid
 
 from . import (
     corrections_admin,  # noqa: F401  registers its own pages
     explained,
+    labels_admin,  # noqa: F401  the same
     panels,
 )
 from .checkers import CHECKERS, Outcome
-from .forms import MonitorForm
-from .models import Monitor, Status
+from .forms import AddLabelForm, MonitorForm
+from .models import Label, Monitor, Status
 from .panels import milliseconds, shown_status, status_of
 
 AT_ONCE = 20
+Mark = Callable[[Monitor], str]
+_marks: list[Mark] = []
+
+
+def add_mark(mark: Mark) -> None:
+    """Have an upper app say something in a few words beside the status."""
+    _marks.append(mark)
+
+
+def marks(monitor: Monitor) -> str:
+    said = [panels.unconfirmed(monitor), *(mark(monitor) for mark in _marks)]
+    return ", ".join(words for words in said if words)
 
 
 @admin.register(Monitor)
 class MonitorAdmin(desk.Retiring):
-    actions = ["check_now", "pause", "resume"]
+    actions = ["check_now", "pause", "resume", "add_label"]
     list_display = [
         "name",
         "status",
@@ -44,11 +57,13 @@ class MonitorAdmin(desk.Retiring):
         "checked",
         "latency",
         "reason",
+        "labelled",
     ]
     list_filter = [
         "state__status",
         "is_active",
         "kind",
+        "labels",
         ("state__checked_at", admin.DateFieldListFilter),
         desk.RetiredFilter,
     ]
@@ -58,7 +73,7 @@ class MonitorAdmin(desk.Retiring):
     prepopulated_fields = {"tag": ["name"]}
     filter_horizontal = ["parents"]
     fieldsets = [
-        (None, {"fields": ["name", "tag", "kind", "is_active"]}),
+        (None, {"fields": ["name", "tag", "kind", "is_active", "labels", "owner"]}),
         *kind_fieldsets(CHECKERS),
         (
             "When it is checked",
@@ -73,6 +88,13 @@ class MonitorAdmin(desk.Retiring):
             {"fields": ["confirmations", "retry_interval"]},
         ),
         ("Uptime and parents", {"fields": ["degraded_counts", "parents"]}),
+        (
+            "Its incidents",
+            {
+                "fields": ["incident_severity", "incident_drafts"],
+                "description": "Of those that open by themselves.",
+            },
+        ),
     ]
     lede = "What is being watched, and how it is."
     consequence = (
@@ -85,7 +107,8 @@ class MonitorAdmin(desk.Retiring):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Monitor]:
         text = Cast("config", TextField())
-        return super().get_queryset(request).annotate(config_text=text)
+        monitors = super().get_queryset(request).prefetch_related("labels")
+        return monitors.annotate(config_text=text)
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -117,6 +140,8 @@ class MonitorAdmin(desk.Retiring):
         """Depend on what was chosen: workers are to know of it at once."""
         if "parents" in form.changed_data:
             form.instance.depend_on(form.cleaned_data["parents"])
+        if "labels" in form.changed_data:
+            form.instance.label(form.cleaned_data["labels"])
 
     # The page of one monitor
 
@@ -151,7 +176,8 @@ class MonitorAdmin(desk.Retiring):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            context["figures"] = panels.figures(obj, timezone.now())
+            status, *others = panels.figures(obj, timezone.now())
+            context["figures"] = [status._replace(small=marks(obj)), *others]
             context["explained"] = panels.explained_address(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
@@ -200,13 +226,46 @@ class MonitorAdmin(desk.Retiring):
         outcome = "watched again, counting from zero."
         self.note_changes(request, resumed, "Resumed.", outcome)
 
+    @admin.action(description="Add label…", permissions=["operate"])
+    def add_label(
+        self, request: HttpRequest, queryset: QuerySet[Monitor]
+    ) -> HttpResponse | None:
+        """Give monitors one more label, once that is chosen."""
+        form = AddLabelForm(request.POST if asking.is_confirmed(request) else None)
+        if not form.is_valid():
+            return self._ask_which(request, list(queryset), form)
+        label = form.chosen()
+        others = queryset.exclude(labels=label)
+        changed = [m for m in others if _add(m, label)]
+        note = f"Labelled {label}."
+        self.note_changes(request, changed, note, f"labelled {label}.")
+        return None
+
+    def _ask_which(
+        self, request: HttpRequest, found: Sequence[Monitor], form: AddLabelForm
+    ) -> HttpResponse:
+        return asking.ask(
+            self,
+            request,
+            found,
+            action="add_label",
+            title=f"Label {desk.count(len(found), 'monitor')}",
+            lede="Rules and silences for that label hold for them at once.",
+            form=form,
+            submit="Add label",
+        )
+
     # In columns
 
     @admin.display(description="Status", ordering="state__status")
     def status(self, monitor: Monitor) -> SafeString:
-        waiting = panels.unconfirmed(monitor)
-        small = format_html("<small>{}</small>", waiting) if waiting else ""
+        said = marks(monitor)
+        small = format_html("<small>{}</small>", said) if said else ""
         return format_html("{}{}", shown_status(monitor), small)
+
+    @admin.display(description="Labels")
+    def labelled(self, monitor: Monitor) -> str | SafeString:
+        return ", ".join(map(str, monitor.labels.all())) or desk.NOTHING
 
     @admin.display(description="Interval", ordering="interval")
     def every(self, monitor: Monitor) -> str | SafeString:
@@ -226,6 +285,11 @@ class MonitorAdmin(desk.Retiring):
     @admin.display(description="Reason")
     def reason(self, monitor: Monitor) -> str | SafeString:
         return monitor.state.error or desk.NOTHING
+
+
+def _add(monitor: Monitor, label: Label) -> bool:
+    monitor.label([*monitor.labels.all(), label])
+    return True
 
 
 class MonitorInline(admin.TabularInline):

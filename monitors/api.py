@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
@@ -34,6 +35,7 @@ from .checkers import CHECKERS
 from .checkers.base import kept
 from .corrections_api import author_of
 from .history import explain, shown
+from .labels_api import LabelsField
 from .models import Monitor, Overlay, Prober, Status
 from .models.period import SUMMED
 from .pushing import Pushed, RowInvalid, push, pushed_row
@@ -42,6 +44,33 @@ TAKEN: Final = "There is already a monitor with this tag."
 MOST_PUSHED: Final = 10_000
 OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 OUTCOME: Final = ("status", "latency_ms", "error", "phases")
+
+
+SEVERITIES: Final = {1: "minor", 2: "major", 3: "critical"}
+
+
+class SeverityOfIncidentsField(serializers.ChoiceField):
+    """minor, major or critical; kept as numbers, so that they can be compared."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"choices": list(SEVERITIES.values()), **kwargs})
+
+    def to_internal_value(self, value: Any) -> Any:
+        word = super().to_internal_value(value)
+        return next(n for n, known in SEVERITIES.items() if known == word)
+
+    def to_representation(self, value: Any) -> str:
+        return SEVERITIES[value]
+
+
+class OwnerField(serializers.SlugRelatedField):
+    """A user who may log in, by name."""
+
+    default_error_messages = {"does_not_exist": "There is no user {value}."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        users = get_user_model().objects.filter(is_active=True)
+        super().__init__(**{"slug_field": "username", "queryset": users, **kwargs})
 
 
 class MonitorSerializer(KindSerializer):
@@ -68,6 +97,14 @@ class MonitorSerializer(KindSerializer):
         required=False,
         max_length=100,
     )
+    labels = LabelsField(required=False)
+    owner = OwnerField(allow_null=True, required=False)
+    incident_severity = SeverityOfIncidentsField(allow_null=True, required=False)
+    incident_drafts = serializers.BooleanField(
+        allow_null=True,
+        required=False,
+        help_text="Whether automatic incidents begin as drafts; null leaves it open.",
+    )
     checked_at = serializers.DateTimeField(
         source="state.checked_at", read_only=True, allow_null=True
     )
@@ -90,6 +127,10 @@ class MonitorSerializer(KindSerializer):
             "retry_interval",
             "degraded_counts",
             "parents",
+            "labels",
+            "owner",
+            "incident_severity",
+            "incident_drafts",
             "is_active",
             "status",
             "raw_status",
@@ -122,15 +163,21 @@ class MonitorSerializer(KindSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Monitor:
         parents = validated_data.pop("parents", [])
+        labels = validated_data.pop("labels", [])
         monitor = _save(Monitor(**validated_data))
         monitor.depend_on(parents)
+        if labels:
+            monitor.label(labels)
         return monitor
 
     def update(self, instance: Monitor, validated_data: dict[str, Any]) -> Monitor:
         is_active = validated_data.pop("is_active", None)
         parents = validated_data.pop("parents", None)
+        labels = validated_data.pop("labels", None)
         if parents is not None:
             instance.depend_on(parents)
+        if labels is not None:
+            instance.label(labels)
         for name, value in validated_data.items():
             setattr(instance, name, value)
         if validated_data:
@@ -280,6 +327,7 @@ class ReceiptSerializer(serializers.Serializer):
 class MonitorFilters(FilterSet):
     kind = filters.ChoiceFilter(choices=[(kind, kind) for kind in CHECKERS])
     is_active = TrueFalseFilter()
+    label = filters.CharFilter(field_name="labels__name", help_text="Its name.")
 
     class Meta:
         model = Monitor
@@ -298,9 +346,9 @@ class MonitorViewSet(Listed, Created, Edited):
         now = timezone.now()
         # As a list: a queryset a monitor would be a third of the time.
         laid = Prefetch("overlays", Overlay.objects.over(now, now), to_attr="laid")
-        every = super().get_queryset().select_related("state")
+        every = super().get_queryset().select_related("state", "owner")
         parents = Prefetch("parents", Monitor.objects.current().order_by("tag"))
-        return every.prefetch_related(laid, parents)
+        return every.prefetch_related(laid, parents, "labels")
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Take the monitor out of service for good; its history stays."""

@@ -39,6 +39,7 @@ from .watchdog import OFFLINE, Watchdog
 logger = logging.getLogger(__name__)
 
 # What changes something, or may, is written down at once; the rest can wait.
+FIRST_SECONDS: Final = 0.01
 FLUSH_SECONDS: Final = 0.2
 CALM_SECONDS: Final = 1.0
 FLUSH_RESULTS: Final = 500
@@ -53,7 +54,7 @@ class Engine:
         self._order = itertools.count()
         self._held: dict[tuple[int, int], tuple[float, Claim]] = {}
         self._answered: list[Observation] = []
-        self._has_news = False
+        self._has_news, self._news_at = False, 0.0
         self._heard: deque[tuple[Claim, datetime, Outcome]] = deque()
         self._lock = threading.Condition()
         self._started = False
@@ -245,8 +246,12 @@ class Engine:
 
         if not self._lock.wait_for(lambda: self._has_news or is_enough(), CALM_SECONDS):
             return self._answered[:]
-        self._lock.wait_for(is_enough, FLUSH_SECONDS)
+        # The first news wait for nothing but what comes with them; news after
+        # news go together.
+        since = time.monotonic() - self._news_at
+        self._lock.wait_for(is_enough, max(FIRST_SECONDS, FLUSH_SECONDS - since))
         self._has_news = False
+        self._news_at = time.monotonic()
         return self._answered[:]
 
     def _flush(self, batch: list[Observation]) -> None:

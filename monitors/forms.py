@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django import forms
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils.html import format_html, format_html_join
@@ -13,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from access.forms import KindForm, UTCInput
 
-from .models import Correction, Monitor
+from .models import Correction, Label, Monitor
 
 # What to do about a moment that cannot be read.
 UNREADABLE: Final = {"invalid": "Give a moment such as 2026-11-21T14:02:03, in UTC."}
@@ -70,17 +71,24 @@ class MonitorForm(KindForm):
             "retry_interval",
             "degraded_counts",
             "parents",
+            "labels",
+            "owner",
+            "incident_severity",
+            "incident_drafts",
         ]
         labels = {
             "is_active": "Active",
             "cron": "Cron expression",
             "degraded_counts": "Degraded time",
+            "incident_severity": "Severity",
+            "incident_drafts": "Begin as drafts",
         }
         help_texts = {
             "interval": "Seconds from one check to the next, 5 to 86,400. It rests "
             "while there is a cron expression.",
         }
         widgets = {
+            "labels": forms.CheckboxSelectMultiple,
             "cron": forms.TextInput(attrs={"spellcheck": "false"}),
             "time_zone": ZoneInput(
                 attrs={"list": "zones", "autocomplete": "off", "spellcheck": "false"}
@@ -93,6 +101,9 @@ class MonitorForm(KindForm):
             # Beside a cron expression it need not be given.
             self.fields["interval"].required = False
             self._offer_parents(self.fields["parents"])
+            self._offer_owners(self.fields["owner"])
+            self._leave_to("incident_severity", "as its rule says")
+            self._leave_to("incident_drafts", "as the settings say")
 
     def _offer_parents(self, choice: Any) -> None:
         current = Monitor.objects.current().defer("config")
@@ -100,6 +111,17 @@ class MonitorForm(KindForm):
         # Its own name is not offered, but refused with the reason if it comes.
         others = current.exclude(pk=self.instance.pk)
         choice.widget.choices = forms.ModelMultipleChoiceField(others).choices
+
+    def _offer_owners(self, choice: Any) -> None:
+        choice.queryset = get_user_model().objects.filter(
+            Q(is_active=True) | Q(pk=self.instance.owner_id)
+        )
+        choice.empty_label = "nobody"
+
+    def _leave_to(self, name: str, words: str) -> None:
+        """Say what holds without a choice."""
+        choice: Any = self.fields[name]
+        choice.choices = [("", words), *(c for c in choice.choices if c[0] != "")]
 
     def clean_tag(self) -> str:
         # The constraint looks at a field that is not in the form, so that
@@ -125,6 +147,35 @@ class MonitorForm(KindForm):
             else:
                 self.add_error("interval", "Give an interval or a cron expression.")
         return cleaned
+
+
+class AddLabelForm(forms.Form):
+    """One label for several monitors: one there is, or a new one."""
+
+    label = forms.ModelChoiceField(
+        Label.objects.all(), required=False, empty_label="a new one"
+    )
+    name = forms.CharField(
+        label="New label",
+        required=False,
+        max_length=50,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        validators=Label._meta.get_field("name").validators,
+        help_text="Lower-case letters, digits and hyphens, such as payments.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given = self.cleaned_data
+        if not self.errors and bool(given.get("label")) == bool(given.get("name")):
+            raise ValidationError("Choose a label, or give the name of a new one.")
+        return given
+
+    def chosen(self) -> Label:
+        """The label, made if it is new."""
+        if self.cleaned_data["label"]:
+            found: Label = self.cleaned_data["label"]
+            return found
+        return Label.objects.get_or_create(name=self.cleaned_data["name"])[0]
 
 
 class CorrectionForm(forms.ModelForm):

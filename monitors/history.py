@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -15,6 +16,7 @@ from .models.period import SUMMED
 
 _NO_DATA: Final = Status.NO_DATA.value
 NOT_WATCHED: Final = "not watched"
+_BADNESS: Final[dict[str, int]] = {str(s): n for s, n in BADNESS.items()}
 # So many periods are read and gone through; of more, only the sums are.
 MOST_PERIODS: Final = 1500
 
@@ -56,11 +58,12 @@ class Day:
     @property
     def worst(self) -> str:
         """The worst status of the day; up only if there was nothing else but gaps."""
-        return max(
-            (s for s, seconds in self.seconds.items() if seconds > 0),
-            key=lambda s: BADNESS[Status(s)],
-            default=_NO_DATA,
-        )
+        # Asked for every day of every monitor: no enum and no lambda here.
+        found, most = _NO_DATA, -1
+        for status, length in self.seconds.items():
+            if length > 0 and (bad := _BADNESS[status]) > most:
+                found, most = status, bad
+        return found
 
 
 # Laying one thing over another
@@ -179,10 +182,22 @@ def midnights(first: date, days: int, zone: tzinfo) -> list[datetime]:
     ]
 
 
+@lru_cache(maxsize=32)
+def _read_edges(
+    edges: tuple[datetime, ...], first: date
+) -> tuple[list[date], list[float]]:
+    """The dates that begin at the edges, and all edges in seconds since 1970.
+
+    The same for every monitor of a page. `first` tells zones a day apart from each
+    other, whose edges are the same moments.
+    """
+    return [edge.date() for edge in edges[:-1]], [edge.timestamp() for edge in edges]
+
+
 def by_day(found: Sequence[Segment], edges: Sequence[datetime]) -> list[Day]:
     """Share segments out among the days between the edges."""
-    days = [Day(edge.date()) for edge in edges[:-1]]
-    stamps = [edge.timestamp() for edge in edges]
+    dates, stamps = _read_edges(tuple(edges), edges[0].date())
+    days = [Day(date) for date in dates]
     n = 0
     for segment in found:
         left, end = segment.begin.timestamp(), segment.end.timestamp()

@@ -16,6 +16,7 @@ from .checkers import Outcome
 from .checkers.base import kept
 from .instants import instant, ms
 from .models import (
+    Certificate,
     CheckResult,
     Claim,
     FailureEpisode,
@@ -57,6 +58,8 @@ class Recorded(NamedTuple):
     status: str
     latency_ms: float | None
     error: str
+    # When the certificate ends that the monitor showed last.
+    expires_at: datetime | None = None
 
 
 STANDING: Final = (
@@ -71,10 +74,10 @@ STANDING: Final = (
     "failing_since",
 )
 VALUES: Final = attrgetter(*STANDING)
-_READ: Final = ("monitor", "claim", "last_result", *STANDING)
+_READ: Final = ("monitor", "claim", "last_result", "certificate_expires_at", *STANDING)
 _SAVED: Final = (
     *("monitor", "due_at", "claim", "lease_until"),
-    *("last_result", "latency_ms", "error"),
+    *("last_result", "latency_ms", "error", "certificate_expires_at"),
     *STANDING,
 )
 _RESULT: Final = (
@@ -124,6 +127,7 @@ class Flush:
         self.turns: list[Turn] = []
         self.begun: list[tuple[Any, ...]] = []
         self.continued: list[tuple[Any, ...]] = []
+        self.certificates: list[tuple[int, int, int]] = []
 
     def observe(
         self, plan: Plan, standing: Standing, at: int, outcome: Outcome, parent: str
@@ -135,15 +139,31 @@ class Flush:
         self.turns += [Turn(plan.pk, *change) for change in changes]
         self._keep(plan, at, began, standing.failing_since, outcome)
 
+    def certify(self, plan: Plan, at: int, outcome: Outcome, known: int | None) -> int:
+        """Return when the certificate ends, in milliseconds, 0 if nobody knows;
+        one that ends at another moment than the one before is noted."""
+        if outcome.expires_at is None:
+            return known or 0
+        ends = outcome.expires_at * 1000
+        if ends != known:
+            self.certificates.append((plan.pk, at, ends))
+        return ends
+
     def store(
-        self, plan: Plan, position: int, at: int, outcome: Outcome, parent: str
+        self,
+        plan: Plan,
+        position: int,
+        at: int,
+        outcome: Outcome,
+        parent: str,
+        ends: int = 0,
     ) -> None:
         """Have a result stored; one with a position drives rules."""
         latency, error = outcome.latency_ms, outcome.error[:500]
         if position:
-            self.recorded.append(
-                Recorded(plan.pk, position, instant(at), outcome.status, latency, error)
-            )
+            seen = instant(at), outcome.status, latency, error
+            expires_at = instant(ends) if ends else None
+            self.recorded.append(Recorded(plan.pk, position, *seen, expires_at))
         self.rows.append(
             (
                 *(plan.pk, at, CODES[outcome.status], microseconds(latency)),
@@ -168,6 +188,8 @@ class Flush:
         insert_rows(CheckResult, _RESULT, self.rows)
         update_rows(MonitorState, self.saved, self.states)
         StatusPeriod.turn(self.turns)
+        shown = ("monitor", "seen_at", "expires_at")
+        insert_rows(Certificate, shown, self.certificates, ignore=True)
         names = ("monitor", "began_at", "last_at")
         insert_rows(FailureEpisode, (*names, "first", "last"), self.begun)
         update_rows(FailureEpisode, (*names, "last"), self.continued, keys=2)
@@ -178,29 +200,33 @@ def caused(error: str, parent: str) -> str:
     return f"{error} (a consequence: {parent} is down)" if parent else error
 
 
+_GONE: Final[tuple[Any, int, Any, list[Any]]] = (None, 0, None, [])
+
+
 @transaction.atomic
 def _store(
     observations: list[Observation], by: int | None
 ) -> tuple[list[Recorded], set[int]]:
     ids = sorted({o.claim.plan.pk for o in observations})
     rows = select_rows(MonitorState, _READ, "monitor", ids, lock=True)
-    states = {pk: (claim, last, rest) for pk, claim, last, *rest in rows}
+    states = {pk: (claim, last, ends, rest) for pk, claim, last, ends, *rest in rows}
     parents = Parents((o.claim.plan, o.outcome) for o in observations)
     flush, now = Flush(by, _SAVED), ms(timezone.now())
     for observation in observations:
         plan, outcome = observation.claim.plan, observation.outcome
-        number, last, rest = states.get(plan.pk, (None, 0, []))
+        number, last, known, rest = states.get(plan.pk, _GONE)
         if number != observation.claim.number:
             continue
         # Its claim is used up: nothing else of it may come.
-        states[plan.pk] = (None, 0, [])
+        states[plan.pk] = _GONE
         standing, parent = Standing(*rest), parents.down(plan, outcome)
         # Two clocks may disagree by a little; a moment is taken once.
         at = max(ms(observation.checked_at), (standing.checked_at or 0) + 1)
         flush.observe(plan, standing, at, outcome, parent)
-        flush.store(plan, last + 1, at, outcome, parent)
+        ends = flush.certify(plan, at, outcome, known)
+        flush.store(plan, last + 1, at, outcome, parent, ends)
         due = plan.next_due(now, is_unconfirmed=standing.is_unconfirmed)
-        said = (last + 1, outcome.latency_ms, outcome.error[:500])
+        said = (last + 1, outcome.latency_ms, outcome.error[:500], ends or None)
         flush.states.append((plan.pk, due, None, None, *said, *VALUES(standing)))
     flush.write()
     return flush.recorded, {t.monitor_id for t in flush.turns}

@@ -13,3 +13,7 @@ status_changed = Signal()
 monitor_paused = Signal()
 monitor_resumed = Signal()
 monitor_retired = Signal()
+
+# A monitor bears other labels than before. Sent inside the transaction of the
+# change. Provides: monitor (Monitor), at.
+monitor_labelled = Signal()

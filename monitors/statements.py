@@ -75,13 +75,16 @@ def insert_rows(
     rows: Sequence[Sequence[Any]],
     *,
     ignore: bool = False,
+    conflict: str = "",
 ) -> None:
     """Insert rows of values for the fields named, as the database takes them.
 
-    With `ignore`, a row that is there already stays as it is.
+    With `ignore`, a row that is there already stays as it is; `conflict` says in
+    SQL what else becomes of it.
     """
     at_once = MOST_PARAMETERS // len(names)
     one = f"({', '.join(['%s'] * len(names))})"
+    end = f" ON CONFLICT {conflict or 'DO NOTHING'}" if ignore or conflict else ""
     sql = (
         f'INSERT INTO "{model._meta.db_table}" '
         f"({', '.join(_columns(model, names))}) VALUES "
@@ -90,8 +93,12 @@ def insert_rows(
         for start in range(0, len(rows), at_once):
             some = rows[start : start + at_once]
             values = [value for row in some for value in row]
-            end = " ON CONFLICT DO NOTHING" if ignore else ""
             cursor.execute(sql + ", ".join([one] * len(some)) + end, values)
+
+
+def written(model: type[models.Model], name: str, value: Any) -> Any:
+    """Return a value of Python as the database takes it for this field."""
+    return _field(model, name).get_db_prep_save(value, connection)
 
 
 def _columns(model: type[models.Model], names: Sequence[str]) -> list[str]:

@@ -22,7 +22,8 @@ class Outcome:
     """What one check found. Latency and its phases are in milliseconds.
 
     The phases are how long each part took: dns, connect, tls, first_byte and
-    transfer, where they are known. The answer is there if it says more.
+    transfer, where they are known. The answer is there if it says more, and
+    when the certificate ends, in seconds since 1970, if that was looked at.
     """
 
     status: str
@@ -30,6 +31,7 @@ class Outcome:
     error: str = ""
     phases: Mapping[str, float] = field(default_factory=dict)
     answer: Response | None = None
+    expires_at: int | None = None
 
 
 class Checker(ABC):
@@ -42,6 +44,8 @@ class Checker(ABC):
     timeout: float
     # Whether its failures may be those of our own line.
     needs_line: ClassVar[bool] = True
+    # What incidents that it leads to are marked with: "Auto: Uptime".
+    badge: ClassVar[str] = "Uptime"
 
     @abstractmethod
     def run(self) -> Outcome:

@@ -63,12 +63,13 @@ class HTTPChecker(HTTPLike):
         if isinstance(answer, RequestFailed):
             return Outcome(DOWN, error=str(answer))
         latency, phases = answer.latency_ms, answer.phases
+        expires_at = answer.expires_at
         for low, high in self._expected:
             if low <= answer.status <= high:
-                return Outcome(UP, latency, phases=phases)
+                return Outcome(UP, latency, phases=phases, expires_at=expires_at)
         expected = ", ".join(self.expected_status_codes)
         reason = f"The answer was {answer.status}, expected {expected}"
-        return Outcome(DOWN, latency, reason, phases, answer)
+        return Outcome(DOWN, latency, reason, phases, answer, expires_at)
 
 
 def _unfit(url: str) -> str:

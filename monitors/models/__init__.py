@@ -1,21 +1,23 @@
 from .bucket import EngineMinute, LatencyBucket, Rebuild
 from .correction import Correction
-from .monitor import Counts, Monitor, kind_choices
+from .monitor import Counts, Label, Monitor, kind_choices
 from .overlay import Overlay
 from .period import StatusPeriod, Turn
 from .pulse import Pulse
-from .result import CheckResult, FailureEpisode, Prober
+from .result import Certificate, CheckResult, FailureEpisode, Prober
 from .state import Claim, MonitorState, new_revision
 from .status import BADNESS, Status, worst
 
 __all__ = [
     "BADNESS",
+    "Certificate",
     "CheckResult",
     "Claim",
     "Correction",
     "Counts",
     "EngineMinute",
     "FailureEpisode",
+    "Label",
     "LatencyBucket",
     "Monitor",
     "MonitorState",

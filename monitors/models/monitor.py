@@ -1,6 +1,7 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import (
     MaxValueValidator,
@@ -17,7 +18,12 @@ from monitors import schedules
 from monitors.checkers import CHECKERS, Checker, Outcome
 from monitors.instants import InstantField, instant, ms
 from monitors.plans import Plan
-from monitors.signals import monitor_paused, monitor_resumed, monitor_retired
+from monitors.signals import (
+    monitor_labelled,
+    monitor_paused,
+    monitor_resumed,
+    monitor_retired,
+)
 
 from .period import StatusPeriod
 from .state import MonitorState, new_revision
@@ -35,6 +41,28 @@ class MonitorQuerySet(models.QuerySet["Monitor"]):
 
     def active(self) -> "MonitorQuerySet":
         return self.current().filter(is_active=True)
+
+
+class Label(models.Model):
+    """A word by which monitors are found together: a team, a region, a customer."""
+
+    name = models.CharField(
+        max_length=50,
+        unique=True,
+        help_text="Lower-case letters, digits and hyphens, such as payments.",
+        validators=[
+            RegexValidator(
+                r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z",
+                "Use lower-case letters, digits and hyphens, such as payments.",
+            )
+        ],
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Counts(models.TextChoices):
@@ -97,6 +125,35 @@ class Monitor(models.Model):
         related_name="children",
         help_text="While one of them is down, failures here are marked as its "
         "consequences.",
+    )
+    labels = models.ManyToManyField(
+        Label,
+        blank=True,
+        related_name="monitors",
+        help_text="Alert rules and silences can be for all monitors with a label.",
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Told when Tocsin holds something back because of this monitor.",
+    )
+    # What automatic incidents are to be like; null leaves it to rule and settings.
+    incident_severity = models.PositiveSmallIntegerField(
+        "severity of its incidents",
+        choices=[(1, "Minor"), (2, "Major"), (3, "Critical")],
+        null=True,
+        blank=True,
+        help_text="Comes before that of the rule.",
+    )
+    incident_drafts = models.BooleanField(
+        "its incidents begin as drafts",
+        choices=[(True, "Always"), (False, "Never")],
+        null=True,
+        blank=True,
+        help_text="A draft is public once a person publishes it.",
     )
     is_active = models.BooleanField(default=True, help_text="Off means paused.")
     # Results before this moment do not count towards any rule.
@@ -178,6 +235,12 @@ class Monitor(models.Model):
         with transaction.atomic():
             self.parents.set(parents)
             MonitorState.objects.filter(pk=self.pk).update(revision=new_revision())
+
+    @transaction.atomic
+    def label(self, labels: "models.QuerySet[Label] | list[Label]") -> None:
+        """Bear exactly these labels."""
+        self.labels.set(labels)
+        monitor_labelled.send(sender=Monitor, monitor=self, at=timezone.now())
 
     @transaction.atomic
     def pause(self, *, at: datetime) -> bool:

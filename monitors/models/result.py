@@ -145,3 +145,24 @@ class FailureEpisode(models.Model):
 
     def __str__(self) -> str:
         return f"{self.monitor_id} since {self.began_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Certificate(models.Model):
+    """From when on a monitor showed a certificate that ends at another moment."""
+
+    monitor = models.ForeignKey(
+        "Monitor", models.CASCADE, related_name="certificates", db_index=False
+    )
+    seen_at = InstantField()
+    expires_at = InstantField()
+
+    class Meta:
+        ordering = ["-seen_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["monitor", "seen_at"], name="one_certificate_a_moment"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.monitor_id} until {self.expires_at:%Y-%m-%d}"

@@ -62,6 +62,11 @@ class MonitorState(models.Model):
     last_result = models.BigIntegerField(default=0)
     evaluated_through = models.BigIntegerField(default=0)
     evaluated_at = InstantField(default=timezone.now)
+    # The newest evaluated statuses, packed, and what they say (see alerting.flapping).
+    recent = models.BigIntegerField(default=0)
+    is_flapping = models.BooleanField(default=False)
+    # When the certificate that was seen last ends.
+    certificate_expires_at = InstantField(null=True, blank=True)
 
     class Meta:
         indexes = [

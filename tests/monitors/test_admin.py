@@ -12,6 +12,7 @@ from monitors.instants import ms, whole
 from monitors.models import (
     CheckResult,
     FailureEpisode,
+    Label,
     Monitor,
     MonitorState,
     Prober,
@@ -526,3 +527,142 @@ def test_a_page_of_one_monitor_takes_as_many_queries_as_one_of_much(
 
     assert queries(admin, change_page(one)) == queries(admin, change_page(many))
     assert queries(admin, explained(one)) == queries(admin, explained(many))
+
+
+# Labels, owner, and what its incidents are like
+
+
+def test_labels_are_saved_by_the_models_own_way(admin, make_monitor, make_rule):
+    label = Label.objects.create(name="payments")
+    shop = make_monitor("shop")
+    shop.label([label])
+    rule = make_rule()
+    rule.labels.set([label])
+    now = timezone.now()
+    failed = Result(id=1, at=now, status="down")
+    alert = Alert.trigger(rule, shop, Change("TRIGGERED", failed, now, "3"))
+
+    page = admin.get(change_page(shop)).content.decode()
+    admin.post(change_page(shop), GIVEN)
+
+    assert "payments" in page
+    alert.refresh_from_db()
+    assert not shop.labels.exists()
+    assert alert.state == "RESOLVED"
+
+
+def test_a_new_monitor_has_its_labels_its_owner_and_its_incidents(admin, operator):
+    label = Label.objects.create(name="payments")
+    given = {
+        "labels": [label.pk],
+        "owner": operator.pk,
+        "incident_severity": "2",
+        "incident_drafts": "False",
+    }
+
+    admin.post("/admin/monitors/monitor/add/", GIVEN | given)
+
+    monitor = Monitor.objects.get()
+    assert list(monitor.labels.all()) == [label]
+    assert (monitor.owner, monitor.incident_severity) == (operator, 2)
+    assert monitor.incident_drafts is False
+
+
+def test_what_is_left_open_says_what_holds(admin):
+    page = admin.get("/admin/monitors/monitor/add/").content.decode()
+    admin.post("/admin/monitors/monitor/add/", GIVEN)
+
+    assert "as its rule says" in page
+    assert "as the settings say" in page
+    monitor = Monitor.objects.get()
+    assert (monitor.owner, monitor.incident_severity) == (None, None)
+    assert monitor.incident_drafts is None
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_label_is_added_to_several(admin, make_monitor, is_new):
+    one, other = make_monitor("one"), make_monitor("other")
+    europe, payments = (Label.objects.create(name=n) for n in ("europe", "payments"))
+    one.label([europe])
+    given = {"name": "new"} if is_new else {"label": payments.pk}
+
+    asked = text(act(admin, "add_label", one, other))
+    said = text(act(admin, "add_label", one, other, confirmed="yes", **given))
+
+    name = "new" if is_new else "payments"
+    assert "Label two monitors" in asked
+    assert f"Two monitors labelled {name}." in said
+    assert {label.name for label in one.labels.all()} == {"europe", name}
+    assert {label.name for label in other.labels.all()} == {name}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Choose a label, or give the name of a new one."),
+        ({"name": "Not A Label"}, "Use lower-case letters"),
+        ({"label": "77"}, "Select a valid choice"),
+    ],
+)
+def test_adding_no_label_says_what_is_missing(admin, make_monitor, given, words):
+    page = text(act(admin, "add_label", make_monitor(), confirmed="yes", **given))
+
+    assert words in page
+    assert not Label.objects.exists()
+
+
+def test_the_list_shows_labels_and_is_filtered_by_them(admin, make_monitor):
+    label = Label.objects.create(name="payments")
+    make_monitor("one").label([label])
+    make_monitor("other")
+
+    shown = row(admin.get("/admin/monitors/monitor/"), ">One<")
+    found = text(admin.get(f"/admin/monitors/monitor/?labels__id__exact={label.pk}"))
+
+    assert "payments" in shown
+    assert ("One" in found, "Other" in found) == (True, False)
+
+
+def test_the_list_takes_as_many_queries_for_one_as_for_thirty(admin, make_monitor):
+    make_monitor("one").label([Label.objects.create(name="one")])
+    path = "/admin/monitors/monitor/"
+    admin.get(path)
+    before = queries(admin, path)
+    for n in range(29):
+        make_monitor(f"m-{n}").label([Label.objects.create(name=f"l-{n}")])
+
+    assert queries(admin, path) == before
+
+
+def test_labels_are_counted_and_lead_to_their_monitors(admin, make_monitor):
+    label = Label.objects.create(name="payments")
+    make_monitor("one").label([label])
+    gone = make_monitor("gone")
+    gone.label([label])
+    gone.retire(at=timezone.now())
+
+    listed = admin.get("/admin/monitors/label/").content.decode()
+    page = text(admin.get(f"/admin/monitors/label/{label.pk}/change/"))
+
+    assert f'?labels__id__exact={label.pk}">1</a>' in listed
+    assert "Monitors with it" in page
+    assert ("One" in page, "Gone" in page) == (True, False)
+
+
+def test_a_label_in_use_is_not_deleted(admin, make_monitor):
+    label, free = (Label.objects.create(name=n) for n in ("payments", "free"))
+    make_monitor("one").label([label])
+    selected = {"action": "delete_selected", "index": 0, "post": "yes"}
+
+    refused = admin.post(
+        f"/admin/monitors/label/{label.pk}/delete/", {"post": "yes"}, follow=True
+    )
+    both = {**selected, "_selected_action": [label.pk, free.pk]}
+    listed = admin.post("/admin/monitors/label/", both)
+
+    words = "The label payments is in use by one monitor."
+    assert words in text(refused)
+    assert words in text(listed)
+    assert Label.objects.count() == 2
+    admin.post(f"/admin/monitors/label/{free.pk}/delete/", {"post": "yes"})
+    assert Label.objects.get() == label

@@ -1,11 +1,13 @@
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerting.models import Alert
 from incidents.models import Incident
-from monitors.models import CheckResult, Monitor, MonitorState
+from monitors.models import CheckResult, Label, Monitor, MonitorState
+from monitors.signals import monitor_labelled
 
 SHOP = {
     "tag": "shop",
@@ -38,6 +40,10 @@ def test_monitor_is_created_with_its_defaults_spelled_out(api):
         "retry_interval": 20,
         "degraded_counts": "up",
         "parents": [],
+        "labels": [],
+        "owner": None,
+        "incident_severity": None,
+        "incident_drafts": None,
         "is_active": True,
         "status": "no_data",
         "raw_status": "no_data",
@@ -123,7 +129,7 @@ def test_unknown_field_is_refused_by_name(api):
         "intervall": [
             "There is no such field; there are tag, name, kind, config, interval, "
             "cron, time_zone, confirmations, retry_interval, degraded_counts, parents, "
-            "is_active."
+            "labels, owner, incident_severity, incident_drafts, is_active."
         ]
     }
 
@@ -225,13 +231,13 @@ def test_list_needs_the_same_queries_for_any_number(api, make_monitor):
     ) as one:
         api.get("/api/v1/monitors/")
     for n in range(29):
-        make_monitor(f"shop-{n}")
+        make_monitor(f"shop-{n}").label([Label.objects.create(name=f"label-{n}")])
 
     with CaptureQueriesContext(connection) as thirty:
         answer = api.get("/api/v1/monitors/")
 
     assert len(answer.json()["results"]) == 30
-    assert len(thirty) == len(one) == 4
+    assert len(thirty) == len(one) == 5
 
 
 def test_list_is_filtered(api, make_monitor):
@@ -317,3 +323,124 @@ def test_cron_monitor_is_due_at_once_and_then_as_it_says(api):
 
     slot = Monitor.objects.get().next_due(timezone.now())
     assert (slot.hour, slot.minute) == (21, 0)
+
+
+# Labels, and what its incidents are like
+
+
+def test_labels_are_borne_and_told_by_their_names(api, make_monitor):
+    for name in ("payments", "europe"):
+        assert api.post("/api/v1/labels/", {"name": name}).status_code == 201
+    make_monitor("bank")
+
+    made = api.post("/api/v1/monitors/", {**SHOP, "labels": ["payments"]}).json()
+    both = api.patch("/api/v1/monitors/shop/", {"labels": ["payments", "europe"]})
+
+    assert made["labels"] == ["payments"]
+    assert both.json()["labels"] == ["europe", "payments"]
+    assert api.patch("/api/v1/monitors/shop/", {"name": "S"}).json()["labels"]
+    found = api.get("/api/v1/monitors/?label=europe").json()["results"]
+    assert [monitor["tag"] for monitor in found] == ["shop"]
+
+
+def test_unknown_label_is_refused_with_the_way_to_add_it(api, make_monitor):
+    make_monitor("shop")
+
+    answer = api.patch("/api/v1/monitors/shop/", {"labels": ["nobody"]})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {
+        "labels": ["There is no label nobody. POST to /api/v1/labels/ to add it."]
+    }
+    assert not Label.objects.exists()
+
+
+@pytest.fixture
+def heard():
+    """Which monitors were said to bear other labels."""
+    tags = []
+
+    def hear(monitor, **kwargs):
+        tags.append(monitor.tag)
+
+    monitor_labelled.connect(hear)
+    yield tags
+    monitor_labelled.disconnect(hear)
+
+
+def test_change_of_labels_is_announced(api, make_monitor, heard):
+    make_monitor("shop")
+    api.post("/api/v1/labels/", {"name": "payments"})
+
+    api.patch("/api/v1/monitors/shop/", {"name": "Shed"})
+    api.patch("/api/v1/monitors/shop/", {"labels": ["payments"]})
+
+    assert heard == ["shop"]
+
+
+@pytest.mark.parametrize("name", ["", "Not A Label", "-x", "x" * 51, "payments"])
+def test_unfit_label_is_refused(api, name):
+    api.post("/api/v1/labels/", {"name": "payments"})
+
+    answer = api.post("/api/v1/labels/", {"name": name})
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == ["name"]
+
+
+def test_label_in_use_is_not_deleted(api, make_monitor, make_rule):
+    label = Label.objects.create(name="payments")
+    shop = make_monitor("shop")
+    shop.label([label])
+    rule = make_rule(shop)
+    rule.labels.set([label])
+    path = f"/api/v1/labels/{label.pk}/"
+
+    refused = api.delete(path)
+
+    assert refused.status_code == 400
+    said = "The label payments is in use by one monitor and one alert rule."
+    assert refused.json()["errors"] == {"name": [said]}
+    shop.retire(at=timezone.now())
+    rule.retire(at=timezone.now())
+    assert api.delete(path).status_code == 204
+    assert not Label.objects.exists()
+
+
+def test_owner_and_incidents_are_set_and_left_open(api, make_monitor):
+    make_monitor("shop")
+    user = get_user_model().objects.create_user("ana")
+    given = {"owner": "ana", "incident_severity": "major", "incident_drafts": True}
+
+    shown = api.patch("/api/v1/monitors/shop/", given).json()
+
+    assert shown.items() >= given.items()
+    kept = Monitor.objects.get()
+    assert (kept.owner, kept.incident_severity, kept.incident_drafts) == (user, 2, True)
+    nothing = dict.fromkeys(given)
+    shown = api.patch("/api/v1/monitors/shop/", nothing).json()
+    assert shown.items() >= nothing.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"owner": "nobody"}, "owner"),
+        ({"owner": 5}, "owner"),
+        ({"owner": "gone"}, "owner"),
+        ({"incident_severity": "huge"}, "incident_severity"),
+        ({"incident_severity": 2}, "incident_severity"),
+        ({"incident_drafts": "yes"}, "incident_drafts"),
+        ({"labels": "payments"}, "labels"),
+    ],
+)
+def test_unfit_owner_or_incidents_are_refused_by_field(
+    api, make_monitor, change, field
+):
+    make_monitor("shop")
+    get_user_model().objects.create_user("gone", is_active=False)
+
+    answer = api.patch("/api/v1/monitors/shop/", change)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [field]

@@ -173,3 +173,15 @@ def test_days_share_out_every_second(found, laid):
 
     total = sum(sum(day.seconds.values()) for day in days)
     assert total == pytest.approx((edges[-1] - edges[0]).total_seconds())
+
+
+def test_days_of_zones_a_day_apart_are_told_apart():
+    """Midnight is at the same moment in both, of another day."""
+    apia, niue = ZoneInfo("Pacific/Apia"), ZoneInfo("Pacific/Niue")
+    east = history.midnights(date(2026, 3, 2), 1, apia)
+    west = history.midnights(date(2026, 3, 1), 1, niue)
+    assert east == west
+
+    (one,), (other,) = history.by_day([], east), history.by_day([], west)
+
+    assert (one.date, other.date) == (date(2026, 3, 2), date(2026, 3, 1))

@@ -4,7 +4,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.models import ApiKey
-from outbox.models import Attempt, Message, Trigger, message
+from outbox.models import Attempt, Circuit, Message, Trigger, message
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
@@ -41,7 +41,14 @@ def test_secrets_of_a_trigger_are_not_read_back(api):
     answer = api.post("/api/v1/triggers/", hook(secret=SECRET))
 
     assert answer.status_code == 201
-    assert answer.json()["config"] == {"url": "***", "secret": "***", "timeout": 10.0}
+    assert answer.json()["config"] == {
+        "url": "***",
+        "method": "POST",
+        "headers": {},
+        "body": "",
+        "secret": "***",
+        "timeout": 10.0,
+    }
     assert "secret-path" not in api.get("/api/v1/triggers/").content.decode()
     assert Trigger.objects.get().config["secret"] == SECRET
 
@@ -73,11 +80,9 @@ def test_stars_written_back_keep_the_secrets(api):
     assert api.patch(path, {"config": config}).status_code == 200
     api.patch(path, {"config": {"url": "***", "secret": "***"}})
 
-    assert Trigger.objects.get().config == {
-        "url": "http://127.0.0.1:9/secret-path",
-        "secret": SECRET,
-        "timeout": 10.0,
-    }
+    config = Trigger.objects.get().config
+    assert config["url"] == "http://127.0.0.1:9/secret-path"
+    assert (config["secret"], config["timeout"]) == (SECRET, 10.0)
 
 
 def test_stars_stand_for_nothing_in_a_trigger_of_another_kind(api):
@@ -145,10 +150,11 @@ def test_test_of_a_trigger_sends_for_real(api, make_trigger, receiver):
 
     answer = api.post(f"/api/v1/triggers/{trigger.pk}/test/")
 
-    assert answer.json() == {"delivered": True, "answer": "200 ok"}
-    [body] = receiver.bodies
-    assert body["type"] == "test"
-    assert body["trigger"] == {"id": trigger.pk, "name": "webhook"}
+    told = {"delivered": True, "answer": "200 ok"}
+    steps = [{"what": what, **told} for what in ("TRIGGERED", "RESOLVED")]
+    assert answer.json() == {**told, "steps": steps}
+    said = [(body["type"], body["is_test"]) for body in receiver.bodies]
+    assert said == [("alert.triggered", True), ("alert.resolved", True)]
     assert "webhook-signature" in receiver.requests[0][2]
     assert not Message.objects.exists()
 
@@ -160,7 +166,8 @@ def test_test_of_a_trigger_tells_why_it_failed(api, make_trigger, receiver):
     answer = api.post(f"/api/v1/triggers/{trigger.pk}/test/")
 
     assert answer.status_code == 200
-    assert answer.json() == {"delivered": False, "answer": "410 gone away"}
+    told = {"delivered": False, "answer": "410 gone away"}
+    assert answer.json() == {**told, "steps": [{"what": "TRIGGERED", **told}]}
 
 
 def test_test_of_a_mail_trigger_arrives(api, make_trigger, mailbox):
@@ -169,7 +176,7 @@ def test_test_of_a_mail_trigger_arrives(api, make_trigger, mailbox):
     answer = api.post(f"/api/v1/triggers/{trigger.pk}/test/")
 
     assert answer.json()["delivered"] is True
-    assert [mail.to for mail in mailbox.mails] == [["ana@example.org"]]
+    assert [mail.to for mail in mailbox.mails] == [["ana@example.org"]] * 2
 
 
 def test_test_of_a_trigger_whose_config_no_longer_fits_says_so(api, make_trigger):
@@ -255,3 +262,135 @@ def test_messages_need_the_same_queries_for_any_number(api, queue, make_trigger)
 
     assert len(answer.json()["results"]) == 30
     assert len(thirty) == len(one) == 3
+
+
+def test_circuit_of_a_trigger_is_shown_and_not_written(api, make_trigger):
+    trigger = make_trigger(url="http://127.0.0.1:9/")
+    path = f"/api/v1/triggers/{trigger.pk}/"
+    closed = {"state": "closed", "since": None, "retry_at": None, "last_answer": ""}
+    assert api.get(path).json()["circuit"] == closed
+
+    now = timezone.now()
+    for _ in range(Circuit.MOST_FAILURES):
+        Circuit.failed(trigger.pk, "503 away", claim=None, at=now)
+
+    shown = api.get(path).json()["circuit"]
+    assert (shown["state"], shown["last_answer"]) == ("open", "503 away")
+    assert shown["since"] < shown["retry_at"]
+    refused = api.patch(path, {"circuit": {"state": "closed"}})
+    assert refused.json()["errors"] == {"circuit": ["This field is read-only."]}
+
+
+def test_triggers_need_the_same_queries_for_any_number(api, make_trigger):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            assert api.get("/api/v1/triggers/").status_code == 200
+        return len(captured)
+
+    make_trigger(name="first", url="http://127.0.0.1:9/")
+    queries()
+    one = queries()
+    for n in range(29):
+        made = make_trigger(name=f"hook {n}", url="http://127.0.0.1:9/")
+        Circuit.objects.create(trigger=made)
+
+    assert queries() == one
+
+
+@pytest.mark.parametrize("limit", [0, -1, 60_001, "30", 1.5])
+def test_unfit_limit_is_refused(api, limit):
+    answer = api.post("/api/v1/triggers/", {**hook(), "most_a_minute": limit})
+
+    assert answer.json()["errors"].keys() == {"most_a_minute"}
+
+
+def test_limit_is_read_back(api):
+    made = api.post("/api/v1/triggers/", {**hook(), "most_a_minute": 30}).json()
+
+    assert made["most_a_minute"] == 30
+    path = f"/api/v1/triggers/{made['id']}/"
+    assert api.patch(path, {"most_a_minute": None}).json()["most_a_minute"] is None
+
+
+def replay(api, **filters):
+    return api.post("/api/v1/messages/replay/", filters)
+
+
+def test_replay_of_many_takes_the_filters_of_the_list(api, queue):
+    queue(3)
+    Message.objects.update(state="FAILED", attempts=10)
+    queue(2, recipient_key="subscriber:1")
+    keys = set(Message.objects.values_list("key", flat=True))
+
+    assert replay(api, state="FAILED", kind="webhook").json() == {"replayed": 0}
+    assert replay(api, state="FAILED", topic="incident:7").json() == {"replayed": 3}
+
+    assert not Message.objects.exclude(state="QUEUED", attempts=0).exists()
+    assert set(Message.objects.values_list("key", flat=True)) == keys
+
+
+def test_replay_of_many_leaves_alone_what_waits(api, queue):
+    queue(3)
+    Message.objects.update(attempts=2)
+
+    assert replay(api, topic="incident:7").json() == {"replayed": 0}
+
+    assert {m.attempts for m in Message.objects.all()} == {2}
+
+
+def test_replay_by_ids_and_recipient(api, queue):
+    first = queue(recipient_key="subscriber:1")
+    second = queue(recipient_key="subscriber:2")
+    Message.objects.update(state="DELIVERED")
+
+    assert replay(api, ids=[first.pk, second.pk], recipient="subscriber:2").json() == {
+        "replayed": 1
+    }
+    second.refresh_from_db()
+    assert second.state == "QUEUED"
+
+
+@pytest.mark.parametrize(
+    ("filters", "field"),
+    [
+        ({}, "non_field_errors"),
+        ({"ids": []}, "ids"),
+        ({"state": "GONE"}, "state"),
+        ({"trigger": "1"}, "trigger"),
+        ({"topic": ""}, "topic"),
+        ({"topics": "incident:7"}, "topics"),
+        ({"state": "FAILED", "replayed": 3}, "replayed"),
+    ],
+)
+def test_unfit_replay_of_many_is_refused(api, queue, filters, field):
+    queue()
+    Message.objects.update(state="FAILED")
+
+    answer = replay(api, **filters)
+
+    assert answer.status_code == 400
+    assert field in answer.json()["errors"]
+    assert Message.objects.get().state == "FAILED"
+
+
+def test_replay_of_many_needs_the_scope_to_write(queue, client):
+    reader = ApiKey(name="reader", scopes=["messages:read"]).issue()
+
+    answer = client.post(
+        "/api/v1/messages/replay/",
+        {"state": "FAILED"},
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {reader}"},
+    )
+
+    assert answer.status_code == 403
+
+
+def test_replay_of_many_works_in_chunks_up_to_its_limit(queue):
+    queue(2500)
+    Message.objects.update(state="FAILED")
+
+    assert Message.objects.all().replay(at=timezone.now(), most=2200) == 2200
+
+    assert Message.objects.waiting().count() == 2200
+    assert Message.objects.given_up().count() == 300

@@ -1,71 +1,29 @@
-from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from django import forms
-from django.contrib import admin
-from django.db.models import Count, Prefetch, QuerySet
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import AdminErrorList, AdminForm
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access import desk
-from monitors.admin import shown_status, status_of
+from monitors.admin import shown_status
 from monitors.models import Monitor
-from outbox.admin import messages_panel
-from outbox.models import Message, Trigger
+from outbox.models import Trigger
 
-from . import evaluation
-from .models import Alert, AlertRule, Decision, EvaluationFailure, Transition
-from .rules import STATUS_VALUES
+from . import trying
+from .alerts_admin import alerts_of_monitor, alerts_of_rule, failure_of_monitor
+from .forms import VALUES, AlertRuleForm
+from .models import Alert, AlertRule
+from .simulation import TooMuch, simulate
 
 SHOWN = 20
-
-
-class AlertRuleForm(forms.ModelForm):
-    alert_value = forms.ChoiceField(
-        label="is", choices=[(value, value) for value in STATUS_VALUES]
-    )
-
-    class Meta:
-        model = AlertRule
-        fields = [
-            "name",
-            "monitors",
-            "alert_for",
-            "alert_value",
-            "failure_threshold",
-            "success_threshold",
-            "severity",
-            "description",
-            "create_incident",
-            "triggers",
-            "is_active",
-        ]
-        labels = {
-            "monitors": "Watches",
-            "alert_for": "Trigger when",
-            "failure_threshold": "for",
-            "success_threshold": "Resolve after",
-            "create_incident": "Open an incident",
-            "triggers": "Notify",
-            "description": "In short",
-            "is_active": "Active",
-        }
-        help_texts = {
-            "failure_threshold": "checks in a row",
-            "success_threshold": "good checks in a row",
-            "create_incident": "A public one, which closes by itself.",
-            "triggers": "Told when it triggers and when it resolves.",
-            "is_active": "Off means that nothing triggers; what is open resolves.",
-        }
-        widgets = {"triggers": forms.CheckboxSelectMultiple}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "monitors" in self.fields:
-            choice = self.fields["monitors"]
-            choice.queryset = Monitor.objects.current()  # type: ignore[attr-defined]
 
 
 @admin.register(AlertRule)
@@ -74,28 +32,33 @@ class AlertRuleAdmin(desk.Retiring):
     actions = ["switch_off", "switch_on"]
     filter_horizontal = ["monitors"]
     fieldsets = [
-        (None, {"fields": ["name", "monitors"]}),
+        (None, {"fields": ["name"]}),
+        ("What it watches", {"fields": list(AlertRuleForm.WATCHING)}),
         (
             "When it matters",
             {
                 "fields": [
-                    ("alert_for", "alert_value", "failure_threshold"),
-                    "success_threshold",
+                    *("alert_for", *VALUES, "includes_worse"),
+                    *("failure_threshold", "unit", "success_threshold"),
                 ],
                 "classes": ["sentences"],
-                "description": "Missing data neither counts nor resets. Only STATUS "
-                "can be watched so far.",
+            },
+        ),
+        (
+            "Incident",
+            {
+                "fields": [
+                    *("create_incident", "incident_severity"),
+                    *("cooldown_seconds", "reopen_seconds"),
+                ]
             },
         ),
         (
             "What follows",
             {
                 "fields": [
-                    "severity",
-                    "create_incident",
-                    "triggers",
-                    "description",
-                    "is_active",
+                    *("severity", "triggers", "repeat_minutes"),
+                    *("description", "is_active"),
                 ]
             },
         ),
@@ -117,10 +80,30 @@ class AlertRuleAdmin(desk.Retiring):
         "The log keeps its alerts."
     )
 
+    class Media:
+        js = ["config/rules.js"]
+        css = {"all": ["config/rules.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
         open_alerts = Prefetch("alerts", Alert.objects.triggered(), to_attr="open")
-        rules = super().get_queryset(request).prefetch_related(open_alerts)
-        return rules.annotate(watched=Count("monitors", distinct=True))
+        rules = super().get_queryset(request).prefetch_related(open_alerts, "labels")
+        named = Count("monitors", Q(monitors__retired_at__isnull=True), distinct=True)
+        return rules.annotate(named=named)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who may not edit reads the sentence."""
+        may_edit = (
+            self.has_change_permission(request, obj)
+            if obj
+            else self.has_add_permission(request)
+        )
+        if may_edit:
+            return super().get_fieldsets(request, obj)
+        said = {"fields": ["when", "watches", "shown_severity", "follows", "on"]}
+        return [(None, {"fields": ["name"]}), ("When it matters", said)]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["when", "watches", "shown_severity", "follows", "on"]
 
     def save_model(
         self, request: HttpRequest, obj: AlertRule, form: Any, change: bool
@@ -138,8 +121,100 @@ class AlertRuleAdmin(desk.Retiring):
         self, request: HttpRequest, form: Any, formsets: Any, change: bool
     ) -> None:
         """Watch what was chosen: alerts of what is left out resolve."""
-        form.instance.watch(list(form.cleaned_data["monitors"]))
+        given = form.cleaned_data
+        form.instance.watch(
+            list(given["monitors"]), list(given["labels"]), given["watches_all"]
+        )
         form.instance.triggers.set(form.cleaned_data["triggers"])
+
+    # What a rule would have done
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.try_view)
+        return [
+            path("try/", view, name="alerting_alertrule_try_new"),
+            path("<int:pk>/try/", view, name="alerting_alertrule_try"),
+            *super().get_urls(),
+        ]
+
+    def try_view(self, request: HttpRequest, pk: int = 0) -> HttpResponse:
+        """The form as it was filled in, and above it what the rule would have done."""
+        stored = get_object_or_404(AlertRule, pk=pk) if pk else None
+        page = desk.address(stored) if stored else reverse(_ADD)
+        may = (
+            self.has_change_permission(request, stored)
+            if stored
+            else self.has_add_permission(request)
+        )
+        if not may:
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseRedirect(page)
+        rule = AlertRule.objects.get(pk=pk) if pk else None
+        form = self.get_form(request, rule, change=bool(pk))(
+            request.POST, instance=rule
+        )
+        form.fields["name"].required = False  # it need not have one yet
+        tried = self._tried(request, form) if form.is_valid() else None
+        return self._form_again(request, form, stored, page, tried)
+
+    def _tried(self, request: HttpRequest, form: Any) -> trying.Tried | None:
+        asked = request.POST.get("_days", "")
+        days = int(asked) if asked.isdecimal() and len(asked) < 4 else 7
+        days = days if days in trying.RANGES else 7
+        end = timezone.now()
+        begin = end - timedelta(days=days)
+        monitors = list(chosen(form.cleaned_data).defer("config"))
+        try:
+            found = simulate(form.instance, monitors, begin, end, sketched=True)
+        except TooMuch as much:
+            messages.error(request, str(much))
+            return None
+        return trying.shown(form.instance, found, days)
+
+    def _form_again(
+        self,
+        request: HttpRequest,
+        form: Any,
+        stored: AlertRule | None,
+        page: str,
+        tried: trying.Tried | None,
+    ) -> HttpResponse:
+        """The page of the form, which saves to where it always does."""
+        fieldsets = self.get_fieldsets(request, stored)
+        readonly = self.get_readonly_fields(request, stored)
+        adminform = AdminForm(form, fieldsets, {}, readonly, model_admin=self)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{'Change' if stored else 'Add'} {self.opts.verbose_name}",
+            "adminform": adminform,
+            "object_id": stored and str(stored.pk),
+            "original": stored,
+            "is_popup": False,
+            "to_field": None,
+            "media": self.media + adminform.media,
+            "inline_admin_formsets": [],
+            "errors": AdminErrorList(form, []),
+            "preserved_filters": self.get_preserved_filters(request),
+            "tried": tried,
+        }
+        add = stored is None
+        return self.render_change_form(
+            request, context, add=add, change=not add, form_url=page, obj=stored
+        )
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        route = reverse(_TRY, args=[obj.pk]) if obj else reverse(_TRY_NEW)
+        context |= {"try_address": route, "ranges": trying.RANGES.items()}
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def object_actions(self, shown: AlertRule) -> list[desk.ObjectAction]:
         if shown.retired_at:
@@ -166,14 +241,14 @@ class AlertRuleAdmin(desk.Retiring):
 
     @admin.display(description="When")
     def when(self, rule: AlertRule) -> str:
-        return (
-            f"{rule.alert_for} is {rule.alert_value}, {rule.failure_threshold} in a "
-            f"row; resolves after {rule.success_threshold}"
-        )
+        return rule.when
 
-    @admin.display(description="Monitors", ordering="watched")
-    def watches(self, rule: Any) -> int:
-        return rule.watched
+    @admin.display(description="Watches", ordering="named")
+    def watches(self, rule: Any) -> str:
+        if rule.watches_all:
+            return "every monitor"
+        named = [desk.count(rule.named, "monitor")] if rule.named else []
+        return ", ".join([*named, *map(str, rule.labels.all())]) or "nothing"
 
     @admin.display(description="Severity", ordering="severity")
     def shown_severity(self, rule: AlertRule) -> str:
@@ -193,179 +268,17 @@ class AlertRuleAdmin(desk.Retiring):
         return format_html('<a href="{}">{}</a>', address, words)
 
 
-@admin.register(Alert)
-class AlertAdmin(desk.Log):
-    actions = ["resolve"]
-    list_display = [
-        "__str__",
-        "number",
-        "shown_state",
-        "rule_link",
-        "shown_severity",
-        "triggered",
-        "resolved",
-        "incident",
-    ]
-    list_filter = ["state", "severity", "triggered_at", "create_incident"]
-    search_fields = ["=id", "monitor_name", "monitor_tag", "rule_name", "error"]
-    search_help_text = "A monitor, a rule, an error or the number of an alert"
-    list_select_related = ["rule", "monitor"]
-    fields = [
-        "shown_state",
-        "monitor_link",
-        "rule_link",
-        "condition",
-        "shown_severity",
-        "observed_status",
-        "error",
-        "began",
-        "triggered",
-        "resolved",
-        "incident",
-        "description",
-    ]
-    lede = "Every time a rule was met. What follows from each is on its page."
-
-    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
-        known = lookup in {"rule__id__exact", "monitor__id__exact"}
-        return known or super().lookup_allowed(lookup, value, request)
-
-    def object_actions(self, shown: Alert) -> list[desk.ObjectAction]:
-        is_open = shown.state == Alert.State.TRIGGERED
-        return [desk.ObjectAction("resolve", "Resolve by hand")] if is_open else []
-
-    @admin.action(description="Resolve by hand", permissions=["operate"])
-    def resolve(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        reason = f"Resolved by hand by {request.user.get_username()}."
-        resolved = [a for a in queryset if a.resolve(reason=reason, at=timezone.now())]
-        evaluation.announce_due()
-        outcome = "resolved; counting starts from zero."
-        self.note_changes(request, resolved, "Resolved by hand.", outcome)
-
-    @admin.display(description="No.", ordering="pk")
-    def number(self, alert: Alert) -> int:
-        return alert.pk
-
-    @admin.display(description="State", ordering="state")
-    def shown_state(self, alert: Alert) -> SafeString:
-        triggered = alert.state == Alert.State.TRIGGERED
-        return desk.state("down" if triggered else "up", alert.get_state_display())
-
-    @admin.display(description="Monitor", ordering="monitor_name")
-    def monitor_link(self, alert: Alert) -> str | SafeString:
-        return desk.link(alert.monitor, alert.monitor_name)
-
-    @admin.display(description="Rule", ordering="rule_name")
-    def rule_link(self, alert: Alert) -> str | SafeString:
-        return desk.link(alert.rule, alert.rule_name)
-
-    @admin.display(description="Condition")
-    def condition(self, alert: Alert) -> str:
-        return (
-            f"{alert.alert_for} is {alert.alert_value} for {alert.failure_threshold} "
-            f"in a row; resolves after {alert.success_threshold} good ones"
-        )
-
-    @admin.display(description="Severity", ordering="severity")
-    def shown_severity(self, alert: Alert) -> str:
-        return alert.get_severity_display()
-
-    @admin.display(description="Observed")
-    def observed_status(self, alert: Alert) -> SafeString:
-        return status_of(alert.observed)
-
-    @admin.display(description="First failure", ordering="began_at")
-    def began(self, alert: Alert) -> SafeString:
-        return desk.moment(alert.began_at)
-
-    @admin.display(description="Triggered", ordering="triggered_at")
-    def triggered(self, alert: Alert) -> SafeString:
-        return desk.moment(alert.triggered_at, ago=True)
-
-    @admin.display(description="Resolved", ordering="resolved_at")
-    def resolved(self, alert: Alert) -> SafeString:
-        return desk.ended(alert.resolved_at, alert.began_at)
-
-    @admin.display(description="Incident", ordering="incident_number")
-    def incident(self, alert: Alert) -> SafeString:
-        if alert.incident_number:
-            return desk.topic(f"incident:{alert.incident_number}")
-        return desk.NOTHING
+_ADD = "admin:alerting_alertrule_add"
+_TRY, _TRY_NEW = "admin:alerting_alertrule_try", "admin:alerting_alertrule_try_new"
 
 
-@admin.register(Decision)
-class DecisionAdmin(desk.Log):
-    list_display = ["reason", "gate", "alert_link", "first", "last", "count"]
-    list_filter = ["gate", "last_at"]
-    search_fields = ["reason", "alert__monitor_name", "alert__rule_name"]
-    list_select_related = ["alert"]
-    fields = ["reason", "gate", "alert_link", "first", "last", "count"]
-    lede = "Why something that might have become an incident did not."
-
-    @admin.display(description="Alert")
-    def alert_link(self, decision: Decision) -> SafeString:
-        return desk.link(decision.alert)
-
-    @admin.display(description="First", ordering="first_at")
-    def first(self, decision: Decision) -> SafeString:
-        return desk.moment(decision.first_at)
-
-    @admin.display(description="Last", ordering="last_at")
-    def last(self, decision: Decision) -> SafeString:
-        return desk.moment(decision.last_at, ago=True)
-
-
-def transitions(request: HttpRequest, alert: Alert) -> str:
-    return desk.table(
-        "Transitions",
-        ["At", "To", "Reason", "Announced"],
-        (transition_row(transition) for transition in alert.transitions.all()),
-        note="Incidents hear of each one when it is announced",
-    )
-
-
-def transition_row(transition: Transition) -> Sequence[object]:
-    triggered = transition.to == Alert.State.TRIGGERED
-    word = str(Alert.State(transition.to).label)
-    return [
-        desk.moment(transition.at),
-        desk.state("down" if triggered else "up", word),
-        transition.reason,
-        announcement(transition),
-    ]
-
-
-def announcement(transition: Transition) -> SafeString:
-    """When the transition was announced, or what keeps it from being so."""
-    if transition.announced_at:
-        return desk.moment(transition.announced_at)
-    if not transition.error:
-        return desk.state("maintenance", "Due")
-    return format_html(
-        "{}<small>{}</small><small>{}, again {}</small>",
-        desk.state("down", "Failing"),
-        transition.error,
-        desk.count(transition.attempts, "attempt").capitalize(),
-        desk.due(transition.due_at),
-    )
-
-
-def decisions(request: HttpRequest, alert: Alert) -> str:
-    return desk.table(
-        "Decisions",
-        ["Why not", "First", "Last", "Times"],
-        (
-            [d.reason, desk.moment(d.first_at), desk.moment(d.last_at), d.count]
-            for d in alert.decisions.all()
-        ),
-        note="What kept it from becoming an incident",
-    )
-
-
-def notices(request: HttpRequest, alert: Alert) -> str:
-    key = f"alert:{alert.pk}"
-    found = Message.objects.filter(topic_key=key)
-    return messages_panel("Notices", found, f"q={key}")
+def chosen(given: dict[str, Any]) -> QuerySet[Monitor]:
+    """The monitors that a rule would watch, as its form was filled in."""
+    current = Monitor.objects.current()
+    if given["watches_all"]:
+        return current
+    asked = Q(pk__in=given["monitors"]) | Q(labels__in=given["labels"])
+    return current.filter(asked).distinct()
 
 
 def watched(request: HttpRequest, rule: AlertRule) -> str:
@@ -386,37 +299,6 @@ def watched(request: HttpRequest, rule: AlertRule) -> str:
     )
 
 
-def alerts_of_rule(request: HttpRequest, rule: AlertRule) -> str:
-    query = f"rule__id__exact={rule.pk}"
-    return _alerts(rule.alerts.all(), query)
-
-
-def alerts_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
-    query = f"monitor__id__exact={monitor.pk}"
-    return _alerts(monitor.alerts.all(), query)
-
-
-def _alerts(alerts: QuerySet[Alert], query: str) -> str:
-    shown = AlertAdmin(Alert, admin.site)
-    return desk.table(
-        "Alerts",
-        ["Alert", "State", "Triggered", "Resolved", "Incident"],
-        (
-            [
-                desk.link(alert),
-                shown.shown_state(alert),
-                shown.triggered(alert),
-                shown.resolved(alert),
-                shown.incident(alert),
-            ]
-            for alert in alerts[:SHOWN]
-        ),
-        note=format_html(
-            '<a href="{}">All of them</a>', desk.list_address(Alert, query)
-        ),
-    )
-
-
 def rules_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
     shown = AlertRuleAdmin(AlertRule, admin.site)
     return desk.table(
@@ -429,28 +311,9 @@ def rules_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
                 shown.follows(rule),
                 "yes" if rule.is_active else "no",
             ]
-            for rule in monitor.rules.filter(retired_at=None)
+            for rule in AlertRule.objects.current().watching(monitor)
         ),
         empty="None: when it fails, nobody is told.",
-    )
-
-
-def failure_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
-    failure = EvaluationFailure.objects.filter(monitor=monitor).first()
-    if failure is None:
-        return ""
-    return desk.table(
-        "Its rules could not be evaluated",
-        ["Error", "Attempts", "Failed", "Next attempt"],
-        [
-            [
-                format_html('<code class="said">{}</code>', failure.error),
-                failure.attempts,
-                desk.moment(failure.failed_at),
-                desk.moment(failure.due_at, ago=True),
-            ]
-        ],
-        note=desk.state("down", "Nothing is decided until this is mended"),
     )
 
 
@@ -466,10 +329,6 @@ def rules_of_trigger(request: HttpRequest, trigger: Trigger) -> str:
     )
 
 
-desk.name_topic("alert", Alert)
-desk.add_panel(Alert, transitions)
-desk.add_panel(Alert, decisions)
-desk.add_panel(Alert, notices)
 desk.add_panel(AlertRule, watched)
 desk.add_panel(AlertRule, alerts_of_rule)
 desk.add_panel(Monitor, failure_of_monitor)

@@ -1,18 +1,29 @@
 from django.apps import AppConfig
 
-from monitors.signals import monitor_paused, monitor_retired, results_recorded
+from monitors.signals import (
+    monitor_labelled,
+    monitor_paused,
+    monitor_retired,
+    results_recorded,
+)
 
 
 class AlertingConfig(AppConfig):
     name = "alerting"
 
     def ready(self) -> None:
-        from outbox import rendering
+        from access import forms
+        from outbox import rendering, templating
 
-        from . import notices, receivers, vitals
+        from . import notices, previews, receivers, vitals
 
         results_recorded.connect(receivers.evaluate)
         monitor_paused.connect(receivers.resolve_paused)
         monitor_retired.connect(receivers.resolve_retired)
-        rendering.register("alert", notices.render)
+        monitor_labelled.connect(receivers.leave_unlabelled)
+        rendering.register("alert", notices.render, notices.load)
+        rendering.register_test(notices.tests)
+        templating.teach(notices.VARIABLES, notices.samples())
+        forms.name_variables(notices.VARIABLES)
+        previews.register()
         vitals.register()

@@ -1,5 +1,5 @@
-"""From results to alerts: a constant number of queries a flush, one short
-transaction a change, and nothing that one bad monitor can stop for the others.
+"""From results to alerts: a constant number of queries a flush, changes together,
+and nothing that one bad monitor can stop for the others.
 """
 
 import logging
@@ -7,46 +7,40 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from django.db import connection, transaction
 from django.db.models import BigIntegerField, ExpressionWrapper, F, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from monitors.instants import instant, ms
-from monitors.models import CheckResult, Monitor, MonitorState, Overlay
+from monitors.instants import ms
+from monitors.models import CheckResult, MonitorState, Overlay
 from monitors.recording import MOST_AHEAD_MS, MOST_LATE_MS, Recorded
-from monitors.statements import insert_rows, locked_in_order, update_rows
+from monitors.statements import locked_in_order, update_rows
 
-from . import rules
+from . import attention, flapping, memories, rules
+from .announcing import announce_all, announce_due, announce_some
+from .memories import SAVED, Memory, Seen
 from .models import (
     Alert,
-    AlertRule,
+    Decision,
     EvaluationFailure,
+    FlapDetection,
     RuleState,
-    Transition,
+    Said,
     back_off,
 )
+from .safeguards import Flap
 from .signals import alerts_still_failing
+from .turning import Turn, turn
+
+__all__ = ["announce_due", "evaluate", "evaluate_monitors", "sweep"]
 
 logger = logging.getLogger(__name__)
 
 MOST_MONITORS: Final = 500
 MOST_RESULTS: Final = 20_000
 LEFT_AFTER: Final = timedelta(seconds=2)
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one rule remembers of one monitor, and what the rule is."""
-
-    rule_id: int
-    rule: rules.Rule
-    pk: int
-    version: int
-    counts_from: datetime
-    state: rules.State
 
 
 @dataclass(slots=True)
@@ -58,9 +52,21 @@ class Watched:
     last_result: int
     is_active: bool
     counts_from: datetime
+    degraded: str
+    recent: int
+    is_flapping: bool
+    failing_since: datetime | None
+    certificate_expires_at: datetime | None
     memories: list[Memory] = field(default_factory=list)
     results: list[rules.Result] = field(default_factory=list)
     is_complete: bool = False
+    # Whether another worker has interfered, or it cannot be evaluated.
+    is_given_up: bool = False
+
+    @property
+    def flap(self) -> Flap:
+        percent = flapping.percent(self.recent) if self.is_flapping else 0.0
+        return Flap(self.is_flapping, percent, self.failing_since)
 
 
 @dataclass(slots=True)
@@ -70,11 +76,23 @@ class Batch:
     watched: dict[int, Watched]
     holds: dict[int, list[tuple[datetime, datetime | None]]]
     # What comes out of it.
-    unchanged: list[tuple[int, Memory, rules.State]] = field(default_factory=list)
+    unchanged: list[tuple[Memory, rules.State]] = field(default_factory=list)
     still_failing: list[tuple[int, int]] = field(default_factory=list)
-    done: dict[int, tuple[int, datetime]] = field(default_factory=dict)
+    said: list[Said] = field(default_factory=list)
+    failures: dict[int, Exception] = field(default_factory=dict)
     has_changed: bool = False
 
+    def give_up(self, failures: Mapping[int, Exception]) -> None:
+        self.failures.update(failures)
+        for pk in failures:
+            self.watched[pk].is_given_up = True
+
+
+_READ: Final = (
+    *("pk", "evaluated_through", "last_result"),
+    *("monitor__is_active", "monitor__counts_from", "monitor__degraded_counts"),
+    *("recent", "is_flapping", "failing_since", "certificate_expires_at"),
+)
 
 Fresh = Mapping[int, Sequence[rules.Result]]
 
@@ -83,8 +101,8 @@ def evaluate(results: Iterable[Recorded]) -> None:
     """Apply every rule to results that have just been recorded."""
     fresh: dict[int, list[rules.Result]] = defaultdict(list)
     for r in results:
-        seen = rules.Result(r.position, r.at, r.status, r.latency_ms, r.error)
-        fresh[r.monitor_id].append(seen)
+        seen = (r.position, r.at, r.status, r.latency_ms, r.error, r.expires_at)
+        fresh[r.monitor_id].append(rules.Result(*seen))
     _evaluate_all(sorted(fresh), fresh)
 
 
@@ -98,7 +116,7 @@ def _evaluate_all(ids: Sequence[int], fresh: Fresh) -> None:
     for start in range(0, len(ids), MOST_MONITORS):
         changed |= _evaluate(ids[start : start + MOST_MONITORS], fresh)
     if changed:
-        announce_due()
+        announce_some()
 
 
 def sweep() -> None:
@@ -114,62 +132,35 @@ def sweep() -> None:
     if ids:
         _evaluate(ids, {})
     _forget_mended()
-    announce_due()
-
-
-def announce_due() -> None:
-    """Announce transitions, each in a transaction of its own, oldest first."""
-    failed: set[int] = set()
-    while True:
-        due = Transition.objects.due(timezone.now()).exclude(pk__in=failed)
-        batch = list(due.select_related("alert__rule", "alert__monitor")[:100])
-        if not batch:
-            return
-        for transition in batch:
-            try:
-                transition.announce(at=timezone.now())
-            except Exception as error:
-                logger.exception("Announcing transition %s failed", transition.pk)
-                failed.add(transition.pk)
-                transition.postpone(error, at=timezone.now())
+    announce_all()
+    attention.sweep(now)
 
 
 def _evaluate(ids: Sequence[int], fresh: Fresh) -> bool:
     """Evaluate a batch of monitors; say whether any alert has changed."""
     batch = _load(ids, fresh)
-    failures: dict[int, Exception] = {}
-    for pk, watched in batch.watched.items():
-        try:
-            if _apply(batch, watched) and (reached := _reached(watched)):
-                batch.done[pk] = reached
-        except Exception as error:
-            logger.exception("Evaluating monitor %s failed", pk)
-            failures[pk] = error
+    _see_flapping(batch)
+    _apply(batch)
     lost = _save_unchanged(batch.unchanged)
-    _advance({pk: done for pk, done in batch.done.items() if pk not in lost})
-    if failures:
-        _note_failures(failures)
+    _advance([w for w in batch.watched.values() if w.pk not in lost])
+    Decision.write(batch.said)
+    if batch.failures:
+        _note_failures(batch.failures)
     _tell_still_failing(batch)
     return batch.has_changed
 
 
-def _reached(watched: Watched) -> tuple[int, datetime] | None:
-    """The newest result of the monitor that is evaluated now: position and moment."""
-    if watched.results:
-        return watched.results[-1].id, watched.results[-1].at
-    # What was left has been pruned, unless there was too much to read it all.
-    return (watched.last_result, timezone.now()) if watched.is_complete else None
-
-
 def _load(ids: Sequence[int], fresh: Fresh) -> Batch:
-    states = MonitorState.objects.filter(pk__in=ids).values_list(
-        *("pk", "evaluated_through", "last_result"),
-        *("monitor__is_active", "monitor__counts_from"),
-    )
+    states = MonitorState.objects.filter(pk__in=ids).values_list(*_READ)
     watched = {row[0]: Watched(*row) for row in states}
     batch = Batch(watched, defaultdict(list))
     _load_results(watched, fresh)
-    _load_memories(watched)
+    seen = {
+        w.pk: Seen(w.counts_from, w.evaluated_through, w.degraded)
+        for w in watched.values()
+    }
+    for memory in memories.load(seen):
+        watched[memory.monitor_id].memories.append(memory)
     begins = [w.results[0].at for w in watched.values() if w.results and w.memories]
     if begins:
         _load_holds(batch, min(begins))
@@ -204,7 +195,8 @@ def _read_results(behind: Sequence[Watched]) -> None:
     )
     rows = list(newer[:MOST_RESULTS])
     for pk, *values in rows:
-        by_pk[pk].results.append(rules.Result(*values))
+        expires_at = by_pk[pk].certificate_expires_at
+        by_pk[pk].results.append(rules.Result._make([*values, expires_at]))
     if len(rows) < MOST_RESULTS:
         for monitor in behind:
             monitor.is_complete = True
@@ -219,75 +211,6 @@ _OLDEST_LEFT: Final = ExpressionWrapper(
     output_field=BigIntegerField(),
 )
 
-# One row for each monitor and rule that watches it, with what it remembers.
-_MEMORIES: Final = """
-SELECT watching.monitor_id, rule.id, rule.alert_for, rule.alert_value,
-       rule.failure_threshold, rule.success_threshold, rule.counts_from,
-       state.id, state.version, state.counts_from, state.failures,
-       state.successes, state.first_failure_at, state.is_triggered, state.through
-FROM alerting_alertrule_monitors AS watching
-JOIN alerting_alertrule AS rule ON rule.id = watching.alertrule_id
-LEFT JOIN alerting_rulestate AS state
-    ON state.rule_id = rule.id AND state.monitor_id = watching.monitor_id
-WHERE watching.monitor_id IN ({}) AND rule.is_active AND rule.retired_at IS NULL
-ORDER BY watching.monitor_id, rule.id
-"""
-
-
-_NEW: Final = (
-    *("monitor", "rule", "counts_from", "through"),
-    *("version", "failures", "successes", "is_triggered"),
-)
-_NOTHING: Final = (0, 0, 0, False)
-
-
-def _load_memories(watched: dict[int, Watched]) -> None:
-    """Load what the rules remember; a rule new to a monitor remembers nothing."""
-    if not watched:
-        return
-    rows = _memory_rows(list(watched))
-    new = [
-        (pk, row[1], ms(watched[pk].counts_from), watched[pk].evaluated_through)
-        for row in rows
-        if row[7] is None and (pk := row[0])
-    ]
-    if new:
-        insert_rows(RuleState, _NEW, [(*one, *_NOTHING) for one in new], ignore=True)
-        rows = _memory_rows(list(watched))
-    for row in rows:
-        if row[7] is not None:
-            watched[row[0]].memories.append(_memory(row, watched[row[0]]))
-
-
-def _memory_rows(ids: Sequence[int]) -> list[tuple[Any, ...]]:
-    # As plain values: the ORM would cost more than the whole evaluation.
-    with connection.cursor() as cursor:
-        cursor.execute(_MEMORIES.format(", ".join(["%s"] * len(ids))), ids)
-        return cursor.fetchall()
-
-
-def _memory(row: tuple[Any, ...], watched: Watched) -> Memory:
-    """Read one row; what was counted before the rule or monitor began anew is void."""
-    _, rule_id, alert_for, value, failing, passing, rule_from, *kept = row
-    pk, version, known_from, failures, successes, first, triggered, through = kept
-    counts_from = max(instant(rule_from), watched.counts_from)
-    if counts_from > instant(known_from):
-        failures, successes, first = 0, 0, None
-    return Memory(
-        rule_id=rule_id,
-        rule=rules.Rule(alert_for, value, failing, passing),
-        pk=pk,
-        version=version,
-        counts_from=counts_from,
-        state=rules.State(
-            failures=failures,
-            successes=successes,
-            first_failure_at=None if first is None else instant(first),
-            is_triggered=bool(triggered),
-            through=through,
-        ),
-    )
-
 
 def _load_holds(batch: Batch, begin: datetime) -> None:
     holding = Overlay.objects.filter(monitor__in=batch.watched, holds_alerts=True)
@@ -296,77 +219,73 @@ def _load_holds(batch: Batch, begin: datetime) -> None:
         batch.holds[pk].append((start, end))
 
 
-def _apply(batch: Batch, watched: Watched) -> bool:
-    """Apply the rules to one monitor; False if another worker interfered."""
-    if not watched.is_active:
-        return True
-    undisturbed = True
-    for memory in watched.memories:
-        undisturbed &= _apply_rule(batch, watched, memory)
-    return undisturbed
+def _see_flapping(batch: Batch) -> None:
+    """Add the new statuses to what is remembered of the last ones."""
+    limits: flapping.Limits | None = None
+    for watched in batch.watched.values():
+        before = watched.recent
+        watched.recent = flapping.pushed(before, (r.status for r in watched.results))
+        if watched.recent != before or watched.is_flapping:
+            limits = limits or FlapDetection.current().limits
+            watched.is_flapping = flapping.is_flapping(
+                watched.recent, watched.is_flapping, limits
+            )
 
 
-def _apply_rule(batch: Batch, watched: Watched, memory: Memory) -> bool:
-    results = [r for r in watched.results if r.at >= memory.counts_from]
-    state = memory.state
-    while True:
-        decided = rules.decide(
-            memory.rule, state, results, batch.holds.get(watched.pk, ())
-        )
-        if decided.change is None:
-            break
-        if not _turn(watched.pk, memory, decided.state, decided.change):
-            return False
+def _apply(batch: Batch) -> None:
+    """Apply the rules, change after change, until there is none left to make."""
+    waiting = [
+        memory
+        for watched in batch.watched.values()
+        if watched.is_active
+        for memory in watched.memories
+    ]
+    while waiting:
+        turns = [one for memory in waiting if (one := _decided(batch, memory))]
+        if not turns:
+            return
         batch.has_changed = True
-        state = decided.state
+        flaps = {
+            one.memory.monitor_id: batch.watched[one.memory.monitor_id].flap
+            for one in turns
+        }
+        turned = turn(turns, flaps)
+        batch.give_up(turned.failures)
+        waiting = [one.memory for one in turned.made]
+        for one in set(turns) - set(turned.made):
+            batch.watched[one.memory.monitor_id].is_given_up = True
+
+
+def _decided(batch: Batch, memory: Memory) -> Turn | None:
+    """Let one rule see what it has not seen; return the change that is to be made."""
+    watched = batch.watched[memory.monitor_id]
+    results = watched.results
+    if results and results[0].at < memory.counts_from:
+        results = [r for r in results if r.at >= memory.counts_from]
+    holds = batch.holds.get(watched.pk, ())
+    try:
+        decided = rules.decide(memory.rule, memory.state, results, holds)
+    except Exception as error:
+        logger.exception("Evaluating monitor %s failed", watched.pk)
+        batch.give_up({watched.pk: error})
+        return None
+    for note in decided.notes:
+        batch.said.append(_said(memory, note))
+    if decided.change is not None:
+        return Turn(memory, decided.state, decided.change)
     if not decided.state.says_the_same_as(memory.state):
-        batch.unchanged.append((watched.pk, memory, decided.state))
+        batch.unchanged.append((memory, decided.state))
     if decided.still_failing:
         batch.still_failing.append((memory.rule_id, watched.pk))
-    return True
+    return None
 
 
-@transaction.atomic
-def _turn(
-    monitor_id: int, memory: Memory, state: rules.State, change: rules.Change
-) -> bool:
-    """Make one change: state by compare-and-set, alert, transition and notices."""
-    # Locks in the order monitor, rule, state: the one in which pausing and
-    # switching off take theirs.
-    watched = Monitor.objects.active().select_for_update(no_key=True)
-    active = AlertRule.objects.active().select_for_update(no_key=True)
-    monitor = watched.filter(pk=monitor_id).first()
-    rule = active.filter(pk=memory.rule_id).first()
-    if not (monitor and rule):
-        return False  # nothing may open that nobody would ever close
-    values: dict[str, Any] = {name: getattr(state, name) for name in RuleState.FIELDS}
-    if not RuleState.objects.filter(pk=memory.pk, version=memory.version).update(
-        **values, counts_from=memory.counts_from, version=memory.version + 1
-    ):
-        return False  # another worker got there first
-    if change.to == rules.TRIGGERED:
-        Alert.trigger(rule, monitor, change)
-    else:
-        for alert in Alert.objects.triggered().filter(rule=rule, monitor=monitor):
-            alert.resolve(reason=change.reason, at=change.result.at)
-            # resolve() starts over; put back what these results have counted.
-            RuleState.objects.filter(pk=memory.pk).update(
-                **values, version=memory.version + 1
-            )
-    memory.version += 1
-    memory.state = state
-    return True
+def _said(memory: Memory, note: rules.Note) -> Said:
+    gate, began, at, reason, times = note
+    return Said(memory.rule_id, memory.monitor_id, gate, began, reason, at, times=times)
 
 
-def _values(state: rules.State) -> tuple[Any, ...]:
-    first = state.first_failure_at
-    began = None if first is None else ms(first)
-    return state.failures, state.successes, began, state.is_triggered, state.through
-
-
-def _save_unchanged(
-    changed: Sequence[tuple[int, Memory, rules.State]],
-) -> set[int]:
+def _save_unchanged(changed: Sequence[tuple[Memory, rules.State]]) -> set[int]:
     """Save states that made no change, in one statement, by compare-and-set.
 
     Returns the monitors of which another worker had some state first; the
@@ -374,29 +293,41 @@ def _save_unchanged(
     """
     if not changed:
         return set()
-    names = ("id", "version", "counts_from", *RuleState.FIELDS)
-    rows = [(m.pk, m.version, ms(m.counts_from), *_values(s)) for _, m, s in changed]
+    rows = [memory.row(state) for memory, state in changed]
     with locked_in_order(RuleState, "id", [row[0] for row in rows]):
-        saved = update_rows(RuleState, names, rows, version="version")
+        saved = update_rows(RuleState, SAVED, rows, version="version")
     if saved == len(changed):
         return set()
-    known = RuleState.objects.filter(pk__in=[m.pk for _, m, _ in changed])
+    known = RuleState.objects.filter(pk__in=[m.pk for m, _ in changed])
     through = dict(known.values_list("pk", "through"))
     return {
-        pk
-        for pk, memory, state in changed
+        memory.monitor_id
+        for memory, state in changed
         if through.get(memory.pk, state.through) < state.through
     }
 
 
-def _advance(done: dict[int, tuple[int, datetime]]) -> None:
+def _advance(evaluated: Sequence[Watched]) -> None:
     """Remember how far each monitor is evaluated, never going back."""
-    if not done:
+    rows = []
+    for watched in evaluated:
+        if not watched.is_given_up and (reached := _reached(watched)):
+            position, at = reached
+            seen = watched.recent, watched.is_flapping
+            rows.append((watched.pk, position, ms(at), *seen))
+    if not rows:
         return
-    names = ("monitor", "evaluated_through", "evaluated_at")
-    rows = [(pk, position, ms(at)) for pk, (position, at) in done.items()]
-    with locked_in_order(MonitorState, "monitor", list(done)):
+    names = ("monitor", "evaluated_through", "evaluated_at", "recent", "is_flapping")
+    with locked_in_order(MonitorState, "monitor", [row[0] for row in rows]):
         update_rows(MonitorState, names, rows, rising="evaluated_through")
+
+
+def _reached(watched: Watched) -> tuple[int, datetime] | None:
+    """The newest result of the monitor that is evaluated now: position and moment."""
+    if watched.results:
+        return watched.results[-1].id, watched.results[-1].at
+    # What was left has been pruned, unless there was too much to read it all.
+    return (watched.last_result, timezone.now()) if watched.is_complete else None
 
 
 def _note_failures(failures: dict[int, Exception]) -> None:

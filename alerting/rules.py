@@ -1,67 +1,34 @@
 """When failure matters: pure functions on plain values, without Django.
 
 The same function runs live and replays history. Its contract: any split of the
-sequence of results gives the same outcome; nothing triggers with fewer than
-`failure_threshold` results; TRIGGERED and RESOLVED alternate.
+sequence of results gives the same outcome; nothing triggers with fewer results
+than the failure threshold; TRIGGERED and RESOLVED alternate; a result that has
+been counted, or came before one that has, changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum
+from typing import Final, NamedTuple
+
+from .conditions import Condition, Result, Rule, RuleInvalid, Verdict, condition_of
+
+__all__ = [
+    "Change",
+    "Decided",
+    "Note",
+    "Result",
+    "Rule",
+    "RuleInvalid",
+    "State",
+    "decide",
+]
 
 TRIGGERED, RESOLVED = "TRIGGERED", "RESOLVED"
+THRESHOLD, HOLD = "threshold", "maintenance"
 
-# Which observed statuses fail a STATUS rule of each value; exact, as in the
-# peers: a rule on DEGRADED does not see DOWN.
-STATUS_VALUES = {
-    "DOWN": frozenset({"down"}),
-    "DEGRADED": frozenset({"degraded", "partial"}),
-}
-
-
-class RuleInvalid(ValueError):
-    """The rule cannot be evaluated; the message says why."""
-
-
-class Verdict(Enum):
-    FAILS = "fails"
-    PASSES = "passes"
-    NEITHER = "neither"  # breaks both streaks
-    SILENT = "silent"  # says nothing: neither counts nor resets
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The part of an alert rule that decides. Thresholds are numbers of results."""
-
-    alert_for: str
-    alert_value: str
-    failure_threshold: int
-    success_threshold: int
-
-    def verdict(self, result: "Result") -> Verdict:
-        """Judge one result. Raises RuleInvalid for a rule nobody can judge by."""
-        if self.alert_for != "STATUS" or self.alert_value not in STATUS_VALUES:
-            raise RuleInvalid(
-                f"There is no rule on {self.alert_for} {self.alert_value}."
-            )
-        if result.status in ("no_data", "maintenance"):
-            return Verdict.SILENT
-        if result.status in STATUS_VALUES[self.alert_value]:
-            return Verdict.FAILS
-        return Verdict.PASSES if result.status == "up" else Verdict.NEITHER
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One observation, as a rule sees it; ids grow in the order of arrival."""
-
-    id: int
-    at: datetime
-    status: str
-    latency_ms: float | None = None
-    error: str = ""
+_FAILS, _PASSES = Verdict.FAILS, Verdict.PASSES
+_NEITHER, _SILENT = Verdict.NEITHER, Verdict.SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +40,22 @@ class State:
     first_failure_at: datetime | None = None
     is_triggered: bool = False
     through: int = 0  # the id of the newest result that has been counted
+    first_success_at: datetime | None = None
+    window: bytes = b""  # what the condition has seen, in its own words
 
     def says_the_same_as(self, other: "State") -> bool:
         """Whether it matters not which of the two is remembered."""
         return replace(self, through=other.through) == other
+
+
+class Note(NamedTuple):
+    """Why failing results made no alert: how many, since when, until when."""
+
+    gate: str
+    began_at: datetime
+    at: datetime
+    reason: str
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +66,7 @@ class Change:
     result: Result
     began_at: datetime
     reason: str
+    observed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +79,7 @@ class Decided:
     state: State
     change: Change | None = None
     still_failing: bool = False
+    notes: Sequence[Note] = ()
 
 
 Holds = Sequence[tuple[datetime, datetime | None]]
@@ -111,53 +92,138 @@ def decide(
 
     Call again with the state that came out until there is no change. Results
     inside a hold (from, until) neither trigger nor count, and counting starts
-    from zero at its end; what is triggered may resolve inside it.
+    from zero at its end; what is triggered may resolve inside it. Raises
+    RuleInvalid for a rule that nobody can judge by.
     """
-    still_failing = False
+    run = _Run(rule, condition_of(rule), state)
     for result in results:
-        if result.id <= state.through:
+        if result.id <= run.through:
             continue
-        verdict = rule.verdict(result)
-        held = any(b <= result.at and (e is None or result.at < e) for b, e in holds)
-        state = _count(state, result, verdict, held)
-        still_failing = state.is_triggered and verdict is Verdict.FAILS
-        if change := _change(rule, state, result):
-            return Decided(_turned(state, change), change)
-    return Decided(state, still_failing=still_failing)
+        if change := run.take(result, _hold(result.at, holds)):
+            return Decided(run.state(), change, notes=run.notes)
+    return Decided(run.state(), still_failing=run.is_failing, notes=run.notes)
 
 
-def _count(state: State, result: Result, verdict: Verdict, held: bool) -> State:
-    state = replace(state, through=result.id)
-    if verdict is Verdict.SILENT:
-        return state
-    if verdict is Verdict.PASSES:
-        # Of a rule at rest nothing has to be remembered, however long it rests.
-        successes = state.successes + 1 if state.is_triggered else 0
-        return replace(state, failures=0, first_failure_at=None, successes=successes)
-    if verdict is Verdict.FAILS and not held:
-        return replace(
-            state,
-            failures=state.failures + 1,
-            first_failure_at=state.first_failure_at or result.at,
-            successes=0,
-        )
-    return replace(state, failures=0, first_failure_at=None, successes=0)
-
-
-def _change(rule: Rule, state: State, result: Result) -> Change | None:
-    if not state.is_triggered and state.failures >= rule.failure_threshold:
-        began = state.first_failure_at or result.at
-        reason = f"{state.failures} failures in a row"
-        return Change(TRIGGERED, result, began, reason)
-    if state.is_triggered and state.successes >= rule.success_threshold:
-        reason = f"{state.successes} successes in a row"
-        return Change(RESOLVED, result, result.at, reason)
+def _hold(at: datetime, holds: Holds) -> datetime | None:
+    """Return when the hold began that lies over a moment."""
+    for begin, end in holds:
+        if begin <= at and (end is None or at < end):
+            return begin
     return None
 
 
-def _turned(state: State, change: Change) -> State:
-    """A change starts the streak towards the next one from zero."""
-    triggered = change.to == TRIGGERED
-    if triggered:
-        return replace(state, is_triggered=True, successes=0)
-    return replace(state, is_triggered=False, failures=0, first_failure_at=None)
+_STREAK: Final = {"CHECKS": "in a row", "SECONDS": "seconds"}
+
+
+class _Run:
+    """A state that is being changed, result by result."""
+
+    __slots__ = (
+        *("condition", "failures", "first_failure_at", "first_success_at"),
+        *("is_failing", "is_triggered", "notes", "rule", "successes", "through"),
+        "window",
+    )
+
+    def __init__(self, rule: Rule, condition: Condition, state: State) -> None:
+        self.rule, self.condition = rule, condition
+        self.failures, self.successes = state.failures, state.successes
+        self.first_failure_at = state.first_failure_at
+        self.first_success_at = state.first_success_at
+        self.is_triggered, self.through = state.is_triggered, state.through
+        self.window = condition.recall(state.window)
+        self.is_failing = False
+        self.notes: list[Note] = []
+
+    def state(self) -> State:
+        return State(
+            failures=self.failures,
+            successes=self.successes,
+            first_failure_at=self.first_failure_at,
+            is_triggered=self.is_triggered,
+            through=self.through,
+            first_success_at=self.first_success_at,
+            window=self.condition.keep(self.window),
+        )
+
+    def take(self, result: Result, held: datetime | None) -> Change | None:
+        """Count one result; return the change it makes."""
+        self.through, self.is_failing = result.id, False
+        if held and not self.is_triggered:
+            self._rest(result, held)
+            return None
+        verdict = self.condition.judge(result, self.window, self.is_triggered)
+        if verdict is _PASSES:
+            return self._pass(result)
+        if verdict is _FAILS:
+            return self._fail(result, held)
+        if verdict is _NEITHER:
+            self._break_off(result)
+            self.successes, self.first_success_at = 0, None
+        return None
+
+    def _pass(self, result: Result) -> Change | None:
+        if self.failures:
+            self._break_off(result)
+        if not self.is_triggered:
+            # Of a rule at rest nothing has to be remembered, however long it rests.
+            return None
+        self.successes += 1
+        self.first_success_at = self.first_success_at or result.at
+        if not self._reached(self.successes, self.first_success_at, result, _PASSES):
+            return None
+        reason = self.condition.recovered(self, result)
+        change = self._change(RESOLVED, result, result.at, reason)
+        self.is_triggered = False
+        if self.condition.forgets:
+            self.window = self.condition.recall(b"")
+        self.successes, self.first_success_at = 0, None
+        return change
+
+    def _fail(self, result: Result, held: datetime | None) -> Change | None:
+        self.successes, self.first_success_at = 0, None
+        self.is_failing = self.is_triggered
+        if held:
+            self.failures, self.first_failure_at = 0, None
+            return None
+        self.failures += 1
+        self.first_failure_at = self.first_failure_at or result.at
+        if self.is_triggered or not self._reached(
+            self.failures, self.first_failure_at, result, _FAILS
+        ):
+            return None
+        began = self.condition.began(self.window) or self.first_failure_at
+        reason = self.condition.failed(self, result)
+        self.is_triggered = True
+        return self._change(TRIGGERED, result, min(began, result.at), reason)
+
+    def _change(self, to: str, result: Result, began: datetime, reason: str) -> Change:
+        observed = self.condition.observed(result, self.window)
+        return Change(to, result, began, reason, observed)
+
+    def _reached(
+        self, count: int, since: datetime, result: Result, verdict: Verdict
+    ) -> bool:
+        """Whether a streak is long enough to matter."""
+        if self.condition.is_own_threshold:
+            return True
+        rule = self.rule
+        needed = rule.failure_threshold if verdict is _FAILS else rule.success_threshold
+        if rule.unit == "CHECKS":
+            return count >= needed
+        return (result.at - since).total_seconds() >= needed
+
+    def _rest(self, result: Result, held: datetime) -> None:
+        """Count nothing inside a hold, and from zero after it."""
+        if self.condition.judge(result, self.window, False) is _FAILS:
+            reason = "It fails while alerts are held back"
+            self.notes.append(Note(HOLD, held, result.at, reason))
+        self.window = self.condition.recall(b"")
+        self.failures, self.first_failure_at = 0, None
+
+    def _break_off(self, result: Result) -> None:
+        """Note that a streak of failures was too short to matter."""
+        if self.failures and self.first_failure_at and not self.is_triggered:
+            reason = self.condition.fell_short(self, result)
+            began = self.first_failure_at
+            self.notes.append(Note(THRESHOLD, began, result.at, reason))
+        self.failures, self.first_failure_at = 0, None

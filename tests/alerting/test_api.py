@@ -3,6 +3,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from alerting.models import Alert, AlertRule
+from monitors.models import Label
 from outbox.models import Message
 
 RULE = {"name": "Down", "monitors": ["shop"]}
@@ -21,13 +22,22 @@ def test_rule_is_created_with_its_defaults(api, make_monitor, make_trigger):
     assert body == {
         "name": "Down",
         "monitors": ["shop"],
+        "labels": [],
+        "watches_all": False,
         "alert_for": "STATUS",
         "alert_value": "DOWN",
+        "includes_worse": False,
+        "window_minutes": 0,
         "failure_threshold": 3,
         "success_threshold": 2,
+        "unit": "CHECKS",
         "severity": "WARNING",
         "description": "",
         "create_incident": False,
+        "incident_severity": None,
+        "cooldown_seconds": None,
+        "reopen_seconds": None,
+        "repeat_minutes": 0,
         "is_active": True,
         "triggers": [trigger.pk],
     }
@@ -37,19 +47,42 @@ def test_rule_is_created_with_its_defaults(api, make_monitor, make_trigger):
     ("change", "errors"),
     [
         (
-            {"alert_for": "LATENCY", "alert_value": "1000"},
-            {"alert_for": ["Only STATUS can be watched so far; choose STATUS."]},
+            {"alert_for": "LATENCY", "alert_value": "fast"},
+            {"alert_value": ["Give milliseconds, 0.001 to 1,800,000."]},
         ),
         (
-            {"alert_for": "UPTIME", "alert_value": "99.9"},
-            {"alert_for": ["Only STATUS can be watched so far; choose STATUS."]},
+            {"alert_for": "LATENCY", "alert_value": "1", "window_minutes": 2000},
+            {"window_minutes": ["Give at most 1,440 minutes for a latency."]},
         ),
-        ({"alert_value": "UP"}, {"alert_value": ["Choose DOWN or DEGRADED."]}),
+        (
+            {"alert_for": "UPTIME", "alert_value": "101"},
+            {"alert_value": ["Give a percentage, 0.001 to 100."]},
+        ),
+        (
+            {"includes_worse": True},
+            {
+                "includes_worse": [
+                    "Only a rule on STATUS DEGRADED can be met by DOWN, too."
+                ]
+            },
+        ),
+        (
+            {"labels": ["vip"]},
+            {"labels": ["There is no label vip. POST to /api/v1/labels/ to add it."]},
+        ),
+        (
+            {"incident_severity": "huge"},
+            {"incident_severity": ['"huge" is not a valid choice.']},
+        ),
+        ({"alert_value": "UP"}, {"alert_value": ["Choose DOWN or DEGRADED, not UP."]}),
         (
             {"monitors": ["shop", "barn", "mill"]},
             {"monitors": ["There is no monitor barn, mill."]},
         ),
-        ({"monitors": []}, {"monitors": ["This list may not be empty."]}),
+        (
+            {"monitors": []},
+            {"monitors": ["Name a monitor or a label, or set watches_all."]},
+        ),
         ({"triggers": [77]}, {"triggers": ["There is no trigger 77."]}),
         (
             {"triggers": [10**40]},
@@ -99,6 +132,64 @@ def test_change_that_ends_the_question_resolves_the_alert(
     assert answer.status_code == 200
     assert answer.json().items() >= change.items()
     assert [t.reason for t in alert.transitions.filter(to="RESOLVED")] == [reason]
+
+
+def test_rule_of_every_field_is_answered_as_it_was_given(api, make_monitor):
+    make_monitor("shop")
+    Label.objects.create(name="payments")
+    given = {
+        "name": "Slow",
+        "monitors": [],
+        "labels": ["payments"],
+        "watches_all": False,
+        "alert_for": "LATENCY",
+        "alert_value": "800",
+        "window_minutes": 10,
+        "unit": "SECONDS",
+        "failure_threshold": 120,
+        "incident_severity": "major",
+        "cooldown_seconds": 900,
+        "reopen_seconds": 0,
+        "repeat_minutes": 30,
+    }
+
+    answer = api.post("/api/v1/alert-rules/", given)
+
+    assert answer.status_code == 201
+    assert answer.json().items() >= given.items()
+    assert AlertRule.objects.get().incident_severity == 2
+
+
+def test_leaving_a_label_resolves_what_it_watched(
+    api, make_monitor, make_rule, triggered
+):
+    shop, label = make_monitor("shop"), Label.objects.create(name="payments")
+    shop.label([label])
+    rule = make_rule()
+    rule.watch([], [label])
+    triggered(rule, shop)
+
+    changed = api.patch(f"/api/v1/alert-rules/{rule.pk}/", {"watches_all": True})
+    still_open = Alert.objects.triggered().count()
+    api.patch(f"/api/v1/alert-rules/{rule.pk}/", {"labels": []})
+    bank = make_monitor("bank")
+    api.patch(
+        f"/api/v1/alert-rules/{rule.pk}/", {"watches_all": False, "monitors": ["bank"]}
+    )
+
+    assert changed.json()["labels"] == ["payments"]
+    assert still_open == 1
+    assert list(AlertRule.objects.get().watched()) == [bank]
+    assert not Alert.objects.triggered().exists()
+
+
+def test_rule_cannot_be_left_without_anything_to_watch(api, make_monitor, make_rule):
+    rule = make_rule(make_monitor("shop"))
+    address = f"/api/v1/alert-rules/{rule.pk}/"
+
+    assert api.patch(address, {"monitors": []}).status_code == 400
+    assert api.patch(address, {"watches_all": False}).status_code == 200
+    assert api.patch(address, {"monitors": [], "watches_all": True}).status_code == 200
 
 
 def test_new_thresholds_leave_the_alert_open(api, make_monitor, make_rule, triggered):
@@ -221,7 +312,7 @@ def test_rules_need_the_same_queries_for_any_number(
         answer = api.get("/api/v1/alert-rules/")
 
     assert len(answer.json()["results"]) == 30
-    assert len(thirty) == len(one) == 4
+    assert len(thirty) == len(one) == 5
 
 
 def test_alerts_need_the_same_queries_for_any_number(

@@ -165,6 +165,7 @@ def test_one_bad_monitor_of_500_stops_no_other_and_is_tried_again(
     assert "NONSENSE" in failure.error
     # The bad rule of this one monitor held up not even its good rule.
     assert Alert.objects.filter(rule=rule).count() == 500
+    evaluation.announce_due()
     assert Incident.objects.count() == 500
 
     # Not before its time, and then, once mended, it decides as well.
@@ -451,3 +452,27 @@ def test_notice_waits_for_its_incident_but_not_for_long(
     Transition.objects.update(due_at=timezone.now())
     evaluation.sweep()
     assert Message.objects.get().due_at <= timezone.now()
+
+
+@pytest.mark.django_db
+def test_a_flush_needs_as_many_statements_for_a_hundred_rules_as_for_one(
+    make_monitor, make_rule, observe
+):
+    def statements(monitors, rules, *statuses):
+        for n in range(rules):
+            make_rule(*monitors, name=f"Rule {n}", failure_threshold=5)
+        ids, counts = [m.pk for m in monitors], []
+        evaluation.evaluate_monitors(ids)  # what is new is made room for once
+        for status in statuses:
+            for monitor in monitors:
+                observe(monitor, status)
+            with CaptureQueriesContext(connection) as asked:
+                evaluation.evaluate_monitors(ids)
+            counts.append(len(asked))
+        AlertRule.objects.update(is_active=False)
+        return counts
+
+    few = statements([make_monitor("alone")], 1, "up", "down", "down", "up")
+    many = [make_monitor(f"m{n}") for n in range(20)]
+
+    assert statements(many, 100, "up", "down", "down", "up") == few

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting import rules
+from alerting.conditions.status import VALUES as STATUS_VALUES
 from alerting.rules import RESOLVED, TRIGGERED, Result, Rule, State
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -101,7 +102,19 @@ def test_new_thresholds_apply_to_the_running_streak():
     assert decided.change.to == TRIGGERED
 
 
-@pytest.mark.parametrize(("kind", "value"), [("STATUS", "BOGUS"), ("LATENCY", "1000")])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("STATUS", "BOGUS"),
+        ("STATUS", "UP"),  # it could never resolve
+        ("LATENCY", "0"),
+        ("LATENCY", "fast"),
+        ("UPTIME", "101"),
+        ("CERT_DAYS", "nan"),
+        ("BURN_RATE", "100"),
+        ("MOOD", "bad"),
+    ],
+)
 def test_rule_nobody_can_judge_by_is_refused(kind, value):
     with pytest.raises(rules.RuleInvalid):
         rules.decide(Rule(kind, value, 3, 2), State(), sequence("d"))
@@ -140,7 +153,7 @@ def test_changes_alternate_beginning_with_triggered(rule, letters):
 @given(some_rules(), letters)
 def test_no_trigger_with_fewer_failures_than_the_threshold(rule, letters):
     results = sequence(letters)
-    bad = rules.STATUS_VALUES[rule.alert_value]
+    bad = STATUS_VALUES[rule.alert_value]
 
     changes, _ = play(rule, results)
 

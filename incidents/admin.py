@@ -1,17 +1,19 @@
 from collections.abc import Callable, Sequence
 from copy import copy
-from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Count, Prefetch, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,8 +25,24 @@ from monitors.admin import MonitorInline
 from monitors.models import Monitor
 from outbox.models import Message
 
-from . import markdown
-from .models import Impact, Incident, IncidentAlert, IncidentUpdate, State
+from . import (
+    automation_admin,  # noqa: F401  registers its own page
+    maintenance_admin,  # noqa: F401  the same
+    markdown,
+)
+from .exporting import EXPORTS
+from .models import (
+    Author,
+    Impact,
+    Incident,
+    IncidentAlert,
+    IncidentUpdate,
+    Refused,
+    State,
+    TimelineEntry,
+    UpdateTemplate,
+)
+from .timeline import Line, lines
 
 LOOKS = {"DOWN": "down", "DEGRADED": "degraded", "PARTIAL": "degraded"}
 SEVERITIES = {
@@ -48,10 +66,34 @@ class Moment(forms.DateTimeField):
         return at
 
 
+class Later(forms.DateTimeField):
+    """A moment to come, in UTC."""
+
+    widget = UTCInput
+
+    def clean(self, value: Any) -> datetime | None:
+        at: datetime | None = super().clean(value)
+        if at and at <= timezone.now():
+            raise forms.ValidationError("This moment has passed; times are UTC.")
+        return at
+
+
+class Words(forms.CharField):
+    """Markdown of which something is seen."""
+
+    def clean(self, value: Any) -> str:
+        body: str = super().clean(value)
+        try:
+            IncidentUpdate(body=body).clean()
+        except ValidationError as error:
+            raise forms.ValidationError(error.messages) from error
+        return body
+
+
 class OpenForm(forms.ModelForm):
     """What an incident begins with; its summary becomes the first update."""
 
-    summary = forms.CharField(
+    summary = Words(
         widget=forms.Textarea(attrs={"rows": 6}),
         max_length=20_000,
         help_text="Markdown. The first update: what people notice, and that you are "
@@ -68,13 +110,107 @@ class OpenForm(forms.ModelForm):
         fields = ["title", "summary", "started_at", "severity"]
 
 
+PROMISES = [("", "No promise"), ("30", "30 min"), ("60", "1 h"), ("120", "2 h")]
+
+
+def impact_name(impact: Impact) -> str:
+    """The name of the field that changes what a monitor suffers."""
+    return f"impact_{impact.monitor_id}"
+
+
+def update_form(incident: Any, *args: Any, **kwargs: Any) -> "UpdateForm":
+    """The form of an update, with what the monitors suffer now."""
+    suffering = [impact for impact in incident.every_impact if not impact.ended_at]
+    return UpdateForm(*args, suffering=suffering, **kwargs)
+
+
 class UpdateForm(forms.Form):
     state = forms.ChoiceField(choices=State.choices, widget=forms.RadioSelect)
-    body = forms.CharField(
-        label="What to say", widget=forms.Textarea(attrs={"rows": 5}), max_length=20_000
+    body = Words(
+        label="What to say",
+        widget=forms.Textarea(attrs={"rows": 5, "accesskey": "u"}),
+        max_length=20_000,
     )
     at = Moment(label="At", required=False)
+    publish_at = Later(label="Publish at", required=False)
+    next_update = forms.TypedChoiceField(
+        label="Next update in",
+        choices=PROMISES,
+        coerce=lambda minutes: timedelta(minutes=int(minutes)),
+        empty_value=None,
+        required=False,
+    )
+    is_quiet = forms.BooleanField(label="Page only, tell nobody", required=False)
+    template = forms.ModelChoiceField(
+        UpdateTemplate.objects.all(), required=False, empty_label="Template"
+    )
     version = forms.IntegerField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, suffering: Sequence[Impact], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.suffering = suffering
+        for impact in suffering:
+            self.fields[impact_name(impact)] = forms.ChoiceField(
+                label=str(impact.monitor),
+                choices=[*Impact.Level.choices, ("UP", "Up")],
+                initial=impact.level,
+                required=False,
+            )
+
+    @property
+    def impact_fields(self) -> list[forms.BoundField]:
+        return [self[impact_name(impact)] for impact in self.suffering]
+
+    @property
+    def impacts(self) -> dict[Monitor, str]:
+        """What the update changes: levels by monitor, empty if it is spared."""
+        chosen = {
+            impact.monitor: (self.cleaned_data.get(impact_name(impact)), impact.level)
+            for impact in self.suffering
+        }
+        return {
+            monitor: "" if level == "UP" else level
+            for monitor, (level, was) in chosen.items()
+            if level and level != was
+        }
+
+    def clean(self) -> dict[str, Any] | None:
+        said = super().clean()
+        if said and said.get("at") and said.get("publish_at"):
+            self.add_error("at", "Say either when it was, or when it is to be told.")
+        if said:
+            self._refuse_unfit(said)
+        return said
+
+    def _refuse_unfit(self, said: dict[str, Any]) -> None:
+        """Only what is told now can promise more, or change what is affected."""
+        is_over = said.get("state") == State.RESOLVED
+        if said.get("next_update") and (is_over or said.get("publish_at")):
+            text = "Only what is told now and ends nothing can promise more."
+            self.add_error("next_update", text)
+        if said.get("publish_at") and self.impacts:
+            text = "Only what is told now can change what is affected."
+            self.add_error("publish_at", text)
+
+
+class EditForm(forms.Form):
+    """What an update is to say instead."""
+
+    state = forms.ChoiceField(choices=State.choices)
+    body = Words(
+        label="What to say",
+        widget=forms.Textarea(attrs={"rows": 5}),
+        max_length=20_000,
+    )
+    at = Moment(label="At", help_text="UTC")
+    version = forms.IntegerField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, update: IncidentUpdate, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if update.publish_at:
+            del self.fields["at"]
+        if update.is_internal:
+            del self.fields["state"]
 
 
 class FactsForm(forms.ModelForm):
@@ -83,7 +219,12 @@ class FactsForm(forms.ModelForm):
 
     class Meta:
         model = Incident
-        fields = ["title", "severity", "started_at"]
+        fields = ["title", "severity", "started_at", "owner", "labels"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        staff = User.objects.filter(is_staff=True, is_active=True)
+        self.fields["owner"].queryset = staff  # type: ignore[attr-defined]
 
     def clean_started_at(self) -> datetime:
         at: datetime = self.cleaned_data["started_at"]
@@ -125,18 +266,46 @@ class OpenFilter(admin.SimpleListFilter):
         return queryset.filter(chosen.get(self.value() or "", Q()))
 
 
+class VisibilityFilter(admin.SimpleListFilter):
+    """Leaves out what was discarded, unless it is asked for."""
+
+    title = "seen by"
+    parameter_name = "seen"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("public", "Everybody"),
+            ("draft", "Operators: drafts"),
+            ("discarded", "Nobody: discarded drafts"),
+        ]
+
+    def choices(self, changelist: Any) -> Any:
+        choices = super().choices(changelist)
+        yield {**next(choices), "display": "All but discarded"}
+        yield from choices
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Incident]
+    ) -> QuerySet[Incident]:
+        waiting = Q(published_at=None, discarded_at=None)
+        chosen = {
+            "public": ~Q(published_at=None),
+            "draft": waiting,
+            "discarded": ~Q(discarded_at=None),
+        }
+        return queryset.filter(chosen.get(self.value() or "", Q(discarded_at=None)))
+
+
 class DeletedFilter(desk.RetiredFilter):
     parameter_name = "deleted"
     field = "deleted_at"
     title = "deleted"
 
 
-class Entry(NamedTuple):
-    """One line of the timeline: an update, or a fact beside it."""
-
-    at: datetime
-    update: IncidentUpdate | None
-    fact: str | SafeString = ""
+CONFLICT = (
+    "Somebody else has changed this incident since you opened the page. Nothing of "
+    "yours was published; your text is kept. Read what is new, then publish again."
+)
 
 
 class Changed(Exception):
@@ -150,21 +319,26 @@ class IncidentAdmin(desk.Retiring):
     form = OpenForm
     inlines = [ImpactInline]
     retired_field = "deleted_at"
+    list_select_related = ["owner"]
     list_display = [
         "title",
         "shown_state",
         "shown_severity",
         "affects",
-        "source",
+        "opened_by",
+        "owner",
         "started",
         "ended",
         "told",
     ]
     list_filter = [
         OpenFilter,
+        VisibilityFilter,
         "state",
         "severity",
         "source",
+        ("owner", admin.RelatedOnlyFieldListFilter),
+        ("labels", admin.RelatedOnlyFieldListFilter),
         "started_at",
         DeletedFilter,
     ]
@@ -178,9 +352,15 @@ class IncidentAdmin(desk.Retiring):
     doors: ClassVar[dict[str, str]] = {
         "_publish": "publish",
         "_preview": "preview",
+        "_note": "note",
+        "_fill": "fill",
         "_revise": "revise",
         "_affect": "affect",
         "_spare": "spare",
+        "_go_public": "go_public",
+        "_hold": "hold",
+        "_discard": "ask_to_discard",
+        "_discarded": "discard",
     }
 
     # The list
@@ -188,7 +368,11 @@ class IncidentAdmin(desk.Retiring):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
         impacts = Impact.objects.select_related("monitor")
         incidents = super().get_queryset(request)
-        return incidents.annotate(said=Count("updates")).prefetch_related(
+        # A join would count over again what a search has found twice.
+        told = IncidentUpdate.objects.filter(incident=OuterRef("pk")).order_by()
+        number = told.values("incident").annotate(number=Count("pk")).values("number")
+        said = Coalesce(Subquery(number), 0)
+        return incidents.annotate(said=said).prefetch_related(
             Prefetch("impacts", impacts, to_attr="every_impact")
         )
 
@@ -196,9 +380,19 @@ class IncidentAdmin(desk.Retiring):
     def shown_state(self, incident: Incident) -> SafeString:
         if incident.deleted_at:
             return desk.state("no_data", "Deleted")
+        if incident.discarded_at:
+            return desk.state("no_data", "Discarded")
+        if incident.is_draft:
+            draft = desk.state("maintenance", "Draft")
+            return format_html("{}<small>{}</small>", draft, countdown(incident))
         if incident.is_open:
-            return format_html("<b>{}</b>", incident.get_state_display())
+            state = format_html("<b>{}</b>", incident.get_state_display())
+            return format_html("{}{}", state, promise(incident))
         return desk.state("up", incident.get_state_display())
+
+    @admin.display(description="Opened by", ordering="badge")
+    def opened_by(self, incident: Incident) -> str:
+        return incident.badge or incident.get_source_display()
 
     @admin.display(description="Severity", ordering="severity")
     def shown_severity(self, incident: Incident) -> str:
@@ -258,15 +452,120 @@ class IncidentAdmin(desk.Retiring):
         self.message_user(request, "The incident is open, and people are being told.")
         return HttpResponseRedirect(desk.address(obj))
 
-    def retire(self, shown: Incident, at: datetime) -> None:
-        shown.delete_by_hand(at=at)
+    def delete_model(self, request: HttpRequest, obj: Incident) -> None:
+        obj.delete_by_hand(at=timezone.now(), author=author(request))
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[Incident]
+    ) -> None:
+        for incident in queryset:
+            self.delete_model(request, incident)
 
     # The workspace
 
     def get_urls(self) -> list[URLPattern]:
         preview = self.admin_site.admin_view(self.preview_view)
         name = "incidents_incident_preview"
-        return [path("preview/", preview, name=name), *super().get_urls()]
+        update = self.admin_site.admin_view(self.update_view)
+        export = self.admin_site.admin_view(self.export_view)
+        return [
+            path("preview/", preview, name=name),
+            path(
+                "<int:pk>/updates/<int:update>/",
+                update,
+                name="incidents_incident_update",
+            ),
+            path(
+                "<int:pk>/export/<slug:form>/",
+                export,
+                name="incidents_incident_export",
+            ),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponse:
+        """The incident with its whole timeline, as a file."""
+        incident = get_object_or_404(Incident, pk=pk)
+        if not self.has_view_permission(request, incident):
+            raise PermissionDenied
+        if form not in EXPORTS:
+            raise Http404
+        made = EXPORTS[form]
+        response = HttpResponse(made.make(incident), content_type=made.content_type)
+        name = f"incident-{pk}.{made.ending}"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    def update_view(self, request: HttpRequest, pk: int, update: int) -> HttpResponse:
+        """Edit an update, take it back, or tell now what waits."""
+        incident = get_object_or_404(Incident, pk=pk)
+        if not self.has_change_permission(request, incident):
+            raise PermissionDenied
+        kept = IncidentUpdate.every.kept().filter(incident=incident)
+        found = get_object_or_404(kept.select_related("incident"), pk=update)
+        if request.method != "POST":
+            return self.show_update(request, found)
+        if "_take_back" in request.POST:
+            return self.take_back(request, found)
+        if "_tell_now" in request.POST:
+            told = found.publish(at=timezone.now(), author=author(request))
+            said = "Published the update" if told else "It is not told"
+            return self.done(request, incident, said)
+        return self.edit(request, found)
+
+    def take_back(self, request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
+        if update.take_back(at=timezone.now(), author=author(request)):
+            return self.done(request, update.incident, "Took the update back")
+        messages.warning(
+            request, "This is the only update; delete the incident instead."
+        )
+        return HttpResponseRedirect(desk.address(update.incident))
+
+    def edit(self, request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
+        form = EditForm(request.POST, update=update)
+        if not form.is_valid():
+            return self.show_update(request, update, form)
+        said = form.cleaned_data
+
+        def write(current: Incident) -> None:
+            update.incident = current
+            update.edit(
+                at=timezone.now(),
+                author=author(request),
+                body=said["body"],
+                state=said.get("state"),
+                told_at=said.get("at"),
+            )
+
+        try:
+            self.write(update.incident, said["version"], write)
+        except Changed:
+            messages.warning(request, CONFLICT)
+            posted = request.POST.copy()
+            posted["version"] = str(Incident.objects.get(pk=update.incident_id).version)
+            form = EditForm(posted, update=update)
+            return self.show_update(request, update, form)
+        return self.done(request, update.incident, "Edited the update")
+
+    def show_update(
+        self,
+        request: HttpRequest,
+        update: IncidentUpdate,
+        form: EditForm | None = None,
+    ) -> HttpResponse:
+        said = {"state": update.state, "body": update.body, "at": update.at}
+        initial = {**said, "version": update.incident.version}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Note" if update.is_internal else "Update",
+            "opts": self.opts,
+            "original": update.incident,
+            "update": update,
+            "form": form or EditForm(initial=initial, update=update),
+            "versions": list(update.versions.all()),
+        }
+        page = "admin/incidents/incident/update.html"
+        return TemplateResponse(request, page, context)
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
         """The HTML that some Markdown becomes, for the script of the workspace."""
@@ -296,23 +595,59 @@ class IncidentAdmin(desk.Retiring):
         return getattr(self, self.doors[door])(request, incident)
 
     def publish(self, request: HttpRequest, incident: Incident) -> HttpResponse:
-        form = UpdateForm(request.POST)
+        form = update_form(incident, request.POST)
         if not form.is_valid():
             return self.workspace(request, incident, update_form=form)
         said = form.cleaned_data
 
-        def write(current: Incident) -> None:
-            current.update(
-                state=said["state"],
-                body=said["body"],
-                at=said["at"] or timezone.now(),
-                author=author(request),
-            )
+        waits, soon = said["publish_at"], said["next_update"]
 
-        return self.change(request, incident, said["version"], write, "Wrote an update")
+        def write(current: Incident) -> None:
+            facts = {
+                "state": said["state"],
+                "body": said["body"],
+                "author": author(request),
+                "notifies": not said["is_quiet"],
+            }
+            if waits:
+                current.schedule(**facts, publish_at=waits)
+            else:
+                current.update(
+                    **facts,
+                    at=said["at"] or timezone.now(),
+                    next_update_at=soon and timezone.now() + soon,
+                    impacts=form.impacts,
+                )
+
+        words = "Scheduled an update" if waits else "Wrote an update"
+        return self.change(request, incident, said["version"], write, words)
+
+    def note(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        """Keep what was written among operators; who was faster does no harm."""
+        form = update_form(incident, request.POST)
+        form.fields["state"].required = form.fields["version"].required = False
+        if not form.is_valid():
+            return self.workspace(request, incident, update_form=form)
+        at = form.cleaned_data["at"] or timezone.now()
+        incident.note(form.cleaned_data["body"], at=at, author=author(request))
+        return self.done(request, incident, "Kept as an internal note")
+
+    def fill(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        """Put the words of a template into the field, to be changed and sent."""
+        chosen = request.POST.get("template", "")
+        number = int(chosen) if chosen.isdecimal() else 0
+        found = UpdateTemplate.objects.filter(pk=number)
+        posted = request.POST.copy()
+        if template := found.first():
+            posted["state"], posted["body"] = (
+                template.state,
+                template.body_for(incident),
+            )
+        form = update_form(incident, initial=posted.dict())
+        return self.workspace(request, incident, update_form=form)
 
     def preview(self, request: HttpRequest, incident: Incident) -> HttpResponse:
-        form = UpdateForm(request.POST)
+        form = update_form(incident, request.POST)
         html = markdown.render(request.POST.get("body", "")[:20_000])
         return self.workspace(request, incident, update_form=form, preview=html)
 
@@ -323,7 +658,9 @@ class IncidentAdmin(desk.Retiring):
         version = form.cleaned_data.pop("version")
 
         def revise(current: Incident) -> None:
-            current.revise(at=timezone.now(), **form.cleaned_data)
+            current.revise(
+                at=timezone.now(), author=author(request), **form.cleaned_data
+            )
 
         return self.change(request, incident, version, revise, "Changed the facts")
 
@@ -336,9 +673,62 @@ class IncidentAdmin(desk.Retiring):
             request,
             incident,
             form.cleaned_data["version"],
-            lambda current: revise_impacts(current, {monitor: level}),
+            lambda current: revise_impacts(current, {monitor: level}, author(request)),
             f"{monitor} is affected",
         )
+
+    # A draft
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        gone = obj is not None and obj.discarded_at is not None
+        return not gone and super().has_change_permission(request, obj)
+
+    def may_publish(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("incidents.publish_incident")
+
+    def decide(
+        self, request: HttpRequest, incident: Incident, decided: bool, words: str
+    ) -> HttpResponse:
+        """Say what was decided, or that somebody else was faster."""
+        if decided:
+            return self.done(request, incident, words)
+        messages.warning(request, "Somebody has decided about this draft before you.")
+        return HttpResponseRedirect(desk.address(incident))
+
+    def go_public(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        if not self.may_publish(request):
+            raise PermissionDenied
+        decided = incident.publish(at=timezone.now(), author=author(request))
+        words = "Published; people are being told"
+        return self.decide(request, incident, decided, words)
+
+    def hold(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        if not self.may_publish(request):
+            raise PermissionDenied
+        words = "Stopped the countdown; it waits for a person"
+        decided = incident.hold(at=timezone.now(), author=author(request))
+        return self.decide(request, incident, decided, words)
+
+    def ask_to_discard(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        if not self.may_publish(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Discard {incident}?",
+            "opts": self.opts,
+            "original": incident,
+        }
+        page = "admin/incidents/incident/discard.html"
+        return TemplateResponse(request, page, context)
+
+    def discard(self, request: HttpRequest, incident: Incident) -> HttpResponse:
+        if not self.may_publish(request):
+            raise PermissionDenied
+        reason = request.POST.get("reason", "").strip()
+        decided = incident.discard(
+            at=timezone.now(), reason=reason, author=author(request)
+        )
+        return self.decide(request, incident, decided, "Discarded the draft")
 
     def spare(self, request: HttpRequest, incident: Incident) -> HttpResponse:
         monitor = get_object_or_404(Monitor, pk=request.POST["_spare"])
@@ -346,7 +736,7 @@ class IncidentAdmin(desk.Retiring):
             request,
             incident,
             incident.version,
-            lambda current: revise_impacts(current, {monitor: ""}),
+            lambda current: revise_impacts(current, {monitor: ""}, author(request)),
             f"{monitor} is no longer affected",
         )
 
@@ -360,30 +750,34 @@ class IncidentAdmin(desk.Retiring):
     ) -> HttpResponse:
         """Write, unless somebody else has since the page was made."""
         try:
-            with transaction.atomic():
-                locked = Incident.objects.select_for_update(no_key=True)
-                current = locked.get(pk=incident.pk)
-                if current.version != version or current.deleted_at:
-                    raise Changed
-                write(current)
+            self.write(incident, version, write)
         except Changed:
             return self.show_conflict(request, incident)
         return self.done(request, incident, words)
 
+    def write(
+        self, incident: Incident, version: int, write: Callable[[Incident], None]
+    ) -> None:
+        """Raise Changed if the incident is not as it was when the page was made."""
+        with transaction.atomic():
+            locked = Incident.objects.select_for_update(no_key=True)
+            current = locked.get(pk=incident.pk)
+            is_gone = current.deleted_at or current.discarded_at
+            if current.version != version or is_gone:
+                raise Changed
+            write(current)
+
     def show_conflict(self, request: HttpRequest, incident: Incident) -> HttpResponse:
         """Keep what was typed, show what is new, and let it be sent again."""
-        messages.warning(
-            request,
-            "Somebody else has changed this incident since you opened the page. "
-            "Nothing of yours was published; your text is kept. Read what is new, "
-            "then publish again.",
-        )
+        messages.warning(request, CONFLICT)
         posted = request.POST.copy()
         posted["version"] = str(incident.version)
         if "_revise" in posted:
             form = FactsForm(posted, instance=copy(incident))
             return self.workspace(request, incident, facts_form=form)
-        return self.workspace(request, incident, update_form=UpdateForm(posted))
+        return self.workspace(
+            request, incident, update_form=update_form(incident, posted)
+        )
 
     def done(
         self, request: HttpRequest, incident: Incident, words: str
@@ -406,16 +800,23 @@ class IncidentAdmin(desk.Retiring):
             "state": self.shown_state(incident),
             "severity": self.shown_severity(incident),
             "may_change": self.has_change_permission(request, incident),
+            "may_publish": self.may_publish(request),
+            "countdown": countdown(incident),
+            "promise": promise(incident),
+            "reach": desk.panels(request, incident, "draft"),
             "may_delete": self.has_delete_permission(request, incident),
             "states": State.choices,
-            "update_form": UpdateForm(initial={"state": incident.state} | version),
+            "update_form": update_form(
+                incident, initial={"state": incident.state} | version
+            ),
             "facts_form": FactsForm(instance=incident, initial=version),
             "impact_form": ImpactForm(initial=version),
             "preview": "",
             "impacts": impact_rows(incident),
             "alerts": alerts,
             "alert_rows": [alert_row(alert) for alert in alerts],
-            "timeline": timeline(incident, alerts),
+            "timeline": [(line, fact(line)) for line in lines(incident)],
+            "exports": exports(incident),
             "deliveries": deliveries(incident),
             "panels": desk.panels(request, incident, "below"),
             "side_panels": desk.panels(request, incident, "side"),
@@ -426,12 +827,34 @@ class IncidentAdmin(desk.Retiring):
         return TemplateResponse(request, page, context)
 
 
-def revise_impacts(incident: Incident, changes: dict[Monitor, str]) -> None:
+def revise_impacts(
+    incident: Incident, changes: dict[Monitor, str], author: Author
+) -> None:
     """Change what some monitors suffer; without a level they are spared."""
     current = incident.impacts.filter(ended_at=None).select_related("monitor")
     impacts = {impact.monitor: impact.level for impact in current} | changes
     suffering = {monitor: level for monitor, level in impacts.items() if level}
-    incident.revise(at=timezone.now(), impacts=suffering)
+    incident.revise(at=timezone.now(), impacts=suffering, author=author)
+
+
+def countdown(incident: Incident) -> str:
+    """What a draft waits for."""
+    if incident.publish_at is None:
+        return "held" if incident.is_held else "waits for a person"
+    if not incident.is_open:
+        return "over; waits for a person"
+    return f"publishes itself {desk.due(incident.publish_at)}"
+
+
+def promise(incident: Incident) -> str | SafeString:
+    """When more is promised, counted down, or that it is overdue."""
+    at = incident.promised_at
+    if at is None:
+        return ""
+    if at <= timezone.now():
+        late = desk.length((timezone.now() - at).total_seconds())
+        return format_html('<small class="late">update overdue by {}</small>', late)
+    return format_html("<small>next update {}</small>", desk.since(at))
 
 
 def author(request: HttpRequest) -> Any:
@@ -461,24 +884,22 @@ def alert_row(alert: Alert) -> Sequence[object]:
     ]
 
 
-def timeline(incident: Any, alerts: Sequence[Alert]) -> list[Entry]:
-    """Updates and the facts between them, newest first."""
-    entries = [
-        Entry(update.at, update) for update in incident.updates.select_related("author")
-    ]
-    for impact in incident.every_impact:
-        level = impact.get_level_display().lower()
-        entries.append(Entry(impact.started_at, None, f"{impact.monitor}: {level}"))
-        if impact.ended_at:
-            over = f"{impact.monitor}: no longer affected"
-            entries.append(Entry(impact.ended_at, None, over))
-    for alert in alerts:
-        told = format_html("Alert triggered: {}", desk.link(alert))
-        entries.append(Entry(alert.triggered_at, None, told))
-        if alert.resolved_at:
-            over = format_html("Alert resolved: {}", desk.link(alert))
-            entries.append(Entry(alert.resolved_at, None, over))
-    return sorted(entries, key=lambda e: (e.at, e.update is not None), reverse=True)
+def fact(line: Line) -> str | SafeString:
+    """What a fact says, with a link to the alert it speaks of."""
+    entry = line.fact
+    if entry is None:
+        return ""
+    if entry.kind != TimelineEntry.Kind.ALERT or "alert" not in entry.facts:
+        return entry.text
+    said, _, name = entry.text.partition(": ")
+    alert = reverse("admin:alerting_alert_change", args=[entry.facts["alert"]])
+    return format_html('{}: <a href="{}">{}</a>', said, alert, name)
+
+
+def exports(incident: Incident) -> list[tuple[str, str]]:
+    """The forms there are, each with its address."""
+    name = "admin:incidents_incident_export"
+    return [(f.capitalize(), reverse(name, args=[incident.pk, f])) for f in EXPORTS]
 
 
 def deliveries(incident: Incident) -> dict[str, Any]:
@@ -493,15 +914,20 @@ def deliveries(incident: Incident) -> dict[str, Any]:
     }
 
 
+def title(incident: Incident) -> str:
+    return f"Draft: {incident}" if incident.is_draft else str(incident)
+
+
 def incidents_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
-    impacts = Impact.objects.filter(monitor=monitor, incident__deleted_at=None)
+    current = Incident.objects.current().filter(discarded_at=None)
+    impacts = Impact.objects.filter(monitor=monitor, incident__in=current)
     newest = impacts.select_related("incident").order_by("-started_at")[:20]
     return desk.table(
         "Incidents",
         ["Incident", "Impact", "From", "Until"],
         (
             [
-                desk.link(impact.incident),
+                desk.link(impact.incident, title(impact.incident)),
                 desk.state(LOOKS[impact.level], impact.get_level_display()),
                 desk.moment(impact.started_at),
                 desk.moment(impact.ended_at) if impact.ended_at else "still open",
@@ -511,5 +937,24 @@ def incidents_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
     )
 
 
+def refusal_of_alert(request: HttpRequest, alert: Alert) -> str:
+    """Why an alert has no incident yet, and when that is looked at again."""
+    found = Refused.objects.filter(alert=alert)
+    return desk.table(
+        "No incident so far",
+        ["Because", "Looked at again"],
+        ([refused.reason, desk.since(refused.due_at)] for refused in found),
+    )
+
+
+@admin.register(UpdateTemplate)
+class UpdateTemplateAdmin(desk.Desk):
+    list_display = ["name", "state"]
+    search_fields = ["name", "body"]
+    lede = "Words for updates that are kept ready."
+    consequence = "What was written with it stays."
+
+
 desk.name_topic("incident", Incident)
+desk.add_panel(Alert, refusal_of_alert)
 desk.add_panel(Monitor, incidents_of_monitor)

@@ -3,18 +3,33 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Prefetch, QuerySet
+from django.db import transaction
+from django.db.models import Prefetch, Q, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django_filters import filters
 from django_filters.rest_framework import FilterSet
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+)
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    NotFound,
+    PermissionDenied,
+    ValidationError,
+)
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api import (
+    MOST_NUMBER,
     Created,
     Edited,
     Listed,
@@ -24,11 +39,27 @@ from access.api import (
     TrueFalseFilter,
     named,
 )
+from access.models import ApiKey
 from access.permissions import may
+from monitors.labels_api import LabelsField
 from monitors.models import Monitor
 
-from .models import Impact, Incident, IncidentUpdate, State
+from .exporting import EXPORTS
+from .models import (
+    Author,
+    Impact,
+    Incident,
+    IncidentUpdate,
+    State,
+    TimelineEntry,
+    UpdateTemplate,
+    UpdateVersion,
+)
 
+READ_ONLY = [
+    *("state", "source", "badge", "ended_at", "publish_at", "discarded_at"),
+    "next_update_at",
+]
 SEVERITIES = [(label.lower(), label) for label in Incident.Severity.labels]
 
 
@@ -61,6 +92,15 @@ def impacts_told(incident: Incident) -> list[Impact]:
     return list(told.values())
 
 
+class OwnerField(serializers.SlugRelatedField):
+    """An operator, by name; an empty name is nobody's."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data == "":
+            self.fail("does_not_exist", value=data)
+        return super().run_validation(data)
+
+
 class ImpactSerializer(StrictSerializer):
     """A monitor, by its tag, and what the incident does to it."""
 
@@ -83,13 +123,151 @@ class ImpactSerializer(StrictSerializer):
 class UpdateSerializer(StrictModelSerializer):
     """One entry of the story. `body` is Markdown; the latest `at` makes the state."""
 
+    instead = {"edited_at": "It is set when the update is changed."}
     state = serializers.ChoiceField(choices=State.choices)
     body = serializers.CharField(max_length=20_000)
     at = PastField(required=False, help_text="Now, unless given.")
 
     class Meta:
         model = IncidentUpdate
-        fields = ["id", "state", "body", "at"]
+        fields = ["id", "state", "body", "at", "edited_at"]
+        read_only_fields = ["edited_at"]
+
+
+class WrittenSerializer(UpdateSerializer):
+    """An update as those see it who may write them."""
+
+    state = serializers.ChoiceField(
+        choices=State.choices,
+        required=False,
+        help_text="To be given, unless it is an internal note.",
+    )
+    is_internal = serializers.BooleanField(
+        required=False, help_text="A note that nobody outside ever sees."
+    )
+    notifies = serializers.BooleanField(
+        required=False,
+        help_text="Whether subscribers get a message; true unless given.",
+    )
+    publish_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="To be told at a moment to come."
+    )
+
+    next_update_at = serializers.DateTimeField(
+        required=False, write_only=True, help_text="By when more is promised."
+    )
+
+    impacts = serializers.DictField(
+        child=serializers.ChoiceField(choices=Impact.Level.choices, allow_null=True),
+        required=False,
+        write_only=True,
+        help_text="Changes by the tag of the monitor; null spares it.",
+    )
+
+    version = serializers.IntegerField(
+        required=False,
+        write_only=True,
+        min_value=0,
+        max_value=MOST_NUMBER,
+        help_text="That of the incident; refused if it has changed since.",
+    )
+
+    class Meta(UpdateSerializer.Meta):
+        fields = [
+            *UpdateSerializer.Meta.fields,
+            "version",
+            "is_internal",
+            "notifies",
+            "publish_at",
+            "next_update_at",
+            "impacts",
+            "written_by",
+        ]
+        read_only_fields = ["edited_at", "written_by"]
+
+    def validate_next_update_at(self, at: datetime) -> datetime:
+        if at <= timezone.now():
+            raise ValidationError("This moment has passed.")
+        return at
+
+    def validate_impacts(self, levels: dict[str, str | None]) -> dict[Monitor, str]:
+        found = named(Monitor.objects.current(), "tag", list(levels))
+        return {monitor: levels[tag] or "" for tag, monitor in found.items()}
+
+    def validate_publish_at(self, at: datetime | None) -> datetime | None:
+        if at and at <= timezone.now():
+            raise ValidationError("This moment has passed; leave it out to tell now.")
+        return at
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        is_note, waits = attrs.get("is_internal"), attrs.get("publish_at")
+        if not self.instance and not is_note and "state" not in attrs:
+            raise ValidationError({"state": ["This field is required."]})
+        if is_note and (waits or "state" in attrs):
+            text = "An internal note is written now, and is of no consequence."
+            raise ValidationError({"is_internal": [text]})
+        promises = "next_update_at" in attrs
+        if promises and (is_note or waits or attrs.get("state") == State.RESOLVED):
+            text = "Only an update that is told now and ends nothing can promise more."
+            raise ValidationError({"next_update_at": [text]})
+        if (is_note or waits) and "impacts" in attrs:
+            text = "Only an update that is told now can change them."
+            raise ValidationError({"impacts": [text]})
+        if waits and "at" in attrs:
+            raise ValidationError({"at": ["It is told at publish_at."]})
+        return super().validate(attrs)
+
+
+class EditSerializer(UpdateSerializer):
+    """What an update is to say instead."""
+
+    class Meta(UpdateSerializer.Meta):
+        fields = ["state", "body", "at"]
+        read_only_fields: list[str] = []
+
+
+class VersionSerializer(StrictModelSerializer):
+    class Meta:
+        model = UpdateVersion
+        fields = ["state", "body", "at", "replaced_at", "replaced_by"]
+
+
+class WholeUpdateSerializer(WrittenSerializer):
+    """An update, and what it said before it was edited."""
+
+    versions = VersionSerializer(many=True, read_only=True)
+
+    class Meta(WrittenSerializer.Meta):
+        fields = [*WrittenSerializer.Meta.fields, "versions"]
+
+
+class TimelineSerializer(StrictModelSerializer):
+    """One thing that happened to an incident; never changed."""
+
+    facts = serializers.DictField(help_text="Names and values as they were then.")
+
+    class Meta:
+        model = TimelineEntry
+        fields = [
+            "id",
+            "happened_at",
+            "recorded_at",
+            "kind",
+            "actor",
+            "text",
+            "facts",
+        ]
+
+
+class UpdateTemplateSerializer(StrictModelSerializer):
+    """Words for an update that are kept ready."""
+
+    state = serializers.ChoiceField(choices=State.choices, required=False)
+    body = serializers.CharField(max_length=20_000)
+
+    class Meta:
+        model = UpdateTemplate
+        fields = ["id", "name", "state", "body"]
 
 
 class IncidentSerializer(StrictModelSerializer):
@@ -99,12 +277,40 @@ class IncidentSerializer(StrictModelSerializer):
         "state": "Write an update to change it.",
         "ended_at": "Write an update that resolves it.",
         "updates": "Write to updates/.",
+        "next_update_at": "Promise it with an update.",
         "source": "Incidents written here come from the API.",
+        "is_draft": "Post to publish/ to make a draft public.",
+        "publish_at": "Post to hold/ to stop the countdown.",
+        "discarded_at": "Post to discard/.",
     }
     severity = SeverityField(required=False)
     started_at = PastField(required=False)
     monitors = ImpactSerializer(many=True, required=False)
+    owner = OwnerField(
+        slug_field="username",
+        queryset=User.objects.filter(is_staff=True, is_active=True),
+        required=False,
+        allow_null=True,
+        help_text="An operator's name.",
+        error_messages={"does_not_exist": "There is no operator {value}."},
+    )
+    version = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MOST_NUMBER,
+        help_text="Counts every change. Given, it has to be that of now.",
+    )
+    labels = LabelsField(required=False)
     updates = UpdateSerializer(many=True, read_only=True)
+    next_update_at = serializers.DateTimeField(
+        source="promised_at",
+        read_only=True,
+        allow_null=True,
+        help_text="By when more is promised.",
+    )
+    is_draft = serializers.BooleanField(
+        read_only=True, help_text="Not public, and still to be decided about."
+    )
 
     class Meta:
         model = Incident
@@ -114,13 +320,21 @@ class IncidentSerializer(StrictModelSerializer):
             "state",
             "severity",
             "source",
+            "badge",
             "started_at",
             "ended_at",
+            "next_update_at",
+            "is_draft",
+            "publish_at",
+            "discarded_at",
             "url",
+            "version",
+            "owner",
+            "labels",
             "monitors",
             "updates",
         ]
-        read_only_fields = ["state", "source", "ended_at"]
+        read_only_fields = READ_ONLY
 
     def validate_started_at(self, at: datetime) -> datetime:
         if self.instance and self.instance.ended_at and at > self.instance.ended_at:
@@ -137,23 +351,30 @@ class IncidentSerializer(StrictModelSerializer):
         return {monitor: levels[tag] for tag, monitor in found.items()}
 
     def update(self, instance: Incident, validated_data: dict[str, Any]) -> Incident:
+        refuse_stale(instance, validated_data)
         impacts = validated_data.pop("monitors", None)
-        instance.revise(**validated_data, impacts=impacts, at=timezone.now())
+        author = _author(self.context["request"])
+        instance.revise(
+            **validated_data, impacts=impacts, author=author, at=timezone.now()
+        )
         return instance
 
 
 class NewIncidentSerializer(IncidentSerializer):
     summary = serializers.CharField(max_length=20_000, write_only=True)
     started_at = PastField()
+    version = serializers.IntegerField(read_only=True)
 
     class Meta(IncidentSerializer.Meta):
         fields = [*IncidentSerializer.Meta.fields, "summary"]
-        read_only_fields = ["state", "source", "ended_at"]
+        read_only_fields = READ_ONLY
 
     def create(self, validated_data: dict[str, Any]) -> Incident:
         impacts = validated_data.pop("monitors", None)
+        given = {n: validated_data.pop(n, None) for n in ("owner", "labels")}
         return Incident.open(
             **validated_data,
+            **given,
             impacts=impacts,
             source=Incident.Source.API,
             author=_author(self.context["request"]),
@@ -161,7 +382,45 @@ class NewIncidentSerializer(IncidentSerializer):
         )
 
 
-def _author(request: Request) -> User | None:
+class DiscardSerializer(StrictSerializer):
+    """Why a draft is never to be published."""
+
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+
+def refuse_stale(incident: Incident, said: dict[str, Any]) -> None:
+    """Take the version out of what was sent, and refuse it if it is not that of now."""
+    version = said.pop("version", incident.version)
+    if version != incident.version:
+        raise Decided(
+            f"The incident has changed since version {version}; it is "
+            f"{incident.version} now. Nothing was written: read it, then write again."
+        )
+
+
+class MarkdownRenderer(JSONRenderer):
+    """Lets Markdown be asked for; what is refused is JSON all the same."""
+
+    media_type = "text/markdown"
+    format = "markdown"
+
+
+class Decided(APIException):
+    """What was asked for is not possible any more."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "decided"
+
+
+DECIDED: Any = {
+    200: IncidentSerializer,
+    (409, "application/problem+json"): OpenApiTypes.OBJECT,
+}
+
+
+def _author(request: Request) -> Author:
+    if isinstance(request.auth, ApiKey):
+        return request.auth.name
     return request.user if isinstance(request.user, User) else None
 
 
@@ -170,6 +429,11 @@ class IncidentFilters(FilterSet):
     source = filters.ChoiceFilter(choices=Incident.Source.choices)
     monitor = filters.CharFilter(method="of_monitor", help_text="A tag.")
     open = TrueFalseFilter(method="are_open")
+    owner = filters.CharFilter("owner__username", help_text="A name.")
+    label = filters.CharFilter("labels__name", help_text="A name.")
+    draft = TrueFalseFilter(
+        method="are_drafts", help_text="Only drafts, or only what is public."
+    )
 
     class Meta:
         model = Incident
@@ -184,9 +448,15 @@ class IncidentFilters(FilterSet):
     def are_open(
         self, queryset: QuerySet[Incident], name: str, value: bool
     ) -> QuerySet[Incident]:
+        is_over = Q(state=State.RESOLVED) | ~Q(discarded_at=None)
+        return queryset.filter(~is_over if value else is_over)
+
+    def are_drafts(
+        self, queryset: QuerySet[Incident], name: str, value: bool
+    ) -> QuerySet[Incident]:
         if value:
-            return queryset.exclude(state=State.RESOLVED)
-        return queryset.filter(state=State.RESOLVED)
+            return queryset.filter(published_at=None, discarded_at=None)
+        return queryset.exclude(published_at=None)
 
 
 class IncidentViewSet(Listed, Created, Edited):
@@ -202,7 +472,9 @@ class IncidentViewSet(Listed, Created, Edited):
         found = super().get_queryset()
         if not may(self.request, "incidents:write"):
             found = found.exclude(published_at=None)
-        return found.prefetch_related(Prefetch("impacts", impacts), "updates")
+        found = found.select_related("owner")
+        parts = (Prefetch("impacts", impacts), "updates", "labels")
+        return found.prefetch_related(*parts)
 
     @extend_schema(request=NewIncidentSerializer, responses={201: IncidentSerializer})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -212,31 +484,202 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Take the incident back: nothing shows or tells of it any more."""
-        self.get_object().delete_by_hand(at=timezone.now())
+        self.get_object().delete_by_hand(at=timezone.now(), author=_author(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change the facts, one caller after the other."""
+        self._refuse_discarded(self.get_object())
+        return super().partial_update(request, *args, **kwargs)
+
+    @extend_schema(request=None, responses=DECIDED)
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def publish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Make a draft public; whoever subscribed is told. Again does nothing."""
+        incident = self.get_object()
+        incident.publish(at=timezone.now(), author=_author(request))
+        incident.refresh_from_db()
+        self._refuse_discarded(incident)
+        return Response(self.shown(incident))
+
+    @extend_schema(request=None, responses=DECIDED)
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def hold(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Stop the countdown of a draft. Again does nothing."""
+        incident = self.get_object()
+        incident.hold(at=timezone.now(), author=_author(request))
+        self._refuse_discarded(incident)
+        self._refuse_public(incident)
+        return Response(self.shown(incident))
+
+    @extend_schema(request=DiscardSerializer, responses=DECIDED)
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def discard(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Never publish a draft; it stays on record. Again does nothing."""
+        incident = self.get_object()
+        said = DiscardSerializer(data=request.data)
+        said.is_valid(raise_exception=True)
+        incident.discard(
+            at=timezone.now(), author=_author(request), **said.validated_data
+        )
+        incident.refresh_from_db()
+        self._refuse_public(incident)
+        return Response(self.shown(incident))
+
+    def _refuse_discarded(self, incident: Incident) -> None:
+        if incident.discarded_at:
+            raise Decided("This draft was discarded.")
+
+    def _refuse_public(self, incident: Incident) -> None:
+        if incident.published_at:
+            raise Decided("This incident is public; delete it, or resolve it.")
+
     @extend_schema(
-        operation_id="incidents_updates_list", responses=UpdateSerializer(many=True)
+        operation_id="incidents_updates_list", responses=WrittenSerializer(many=True)
     )
     @action(detail=True, filterset_class=None)
     def updates(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The story, newest first."""
-        written = self.get_object().updates.order_by("-at", "-pk")
+        """The story, newest first; with notes for those who may write."""
+        may_write = may(request, "incidents:write")
+        shown = IncidentUpdate.every.kept() if may_write else IncidentUpdate.objects
+        written = shown.filter(incident=self.get_object()).order_by("-at", "-pk")
         page: Iterable[IncidentUpdate] = self.paginate_queryset(written) or []
-        return self.get_paginated_response(UpdateSerializer(page, many=True).data)
+        serializer = WrittenSerializer if may_write else UpdateSerializer
+        return self.get_paginated_response(serializer(page, many=True).data)
 
     @extend_schema(
         operation_id="incidents_updates_create",
-        request=UpdateSerializer,
-        responses={201: UpdateSerializer},
+        request=WrittenSerializer,
+        responses={
+            201: WrittenSerializer,
+            (409, "application/problem+json"): OpenApiTypes.OBJECT,
+        },
     )
     @updates.mapping.post
     def update_story(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Tell something new; RESOLVED ends the incident."""
+        """Tell something new, now or later, or note it; RESOLVED ends the incident."""
         incident = self.get_object()
-        told = UpdateSerializer(data=request.data)
+        self._refuse_discarded(incident)
+        told = WrittenSerializer(data=request.data)
         told.is_valid(raise_exception=True)
-        written = incident.update(
-            **{"at": timezone.now(), **told.validated_data}, author=_author(request)
+        with transaction.atomic():
+            locked = Incident.objects.select_for_update(no_key=True)
+            current = locked.get(pk=incident.pk)
+            refuse_stale(current, told.validated_data)
+            written = _written(current, told.validated_data, _author(request))
+        return Response(WrittenSerializer(written).data, status.HTTP_201_CREATED)
+
+    @extend_schema(operation_id="incidents_update", responses=WholeUpdateSerializer)
+    @action(detail=True, url_path="updates/(?P<update>[0-9]+)", filterset_class=None)
+    def one_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """An update with what it said before; for those who may write."""
+        self._refuse_readers()
+        return Response(WholeUpdateSerializer(self._update()).data)
+
+    @extend_schema(
+        operation_id="incidents_update_edit",
+        request=EditSerializer,
+        responses=WholeUpdateSerializer,
+    )
+    @one_update.mapping.patch
+    def edit_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Say it otherwise; what it said is kept, and nobody gets a message."""
+        update = self._update()
+        said = EditSerializer(update, data=request.data, partial=True)
+        said.is_valid(raise_exception=True)
+        facts = dict(said.validated_data)
+        update.edit(
+            told_at=facts.pop("at", None),
+            **facts,
+            at=timezone.now(),
+            author=_author(request),
         )
-        return Response(UpdateSerializer(written).data, status.HTTP_201_CREATED)
+        return Response(WholeUpdateSerializer(self._update()).data)
+
+    @extend_schema(
+        operation_id="incidents_update_delete",
+        responses={204: None, (409, "application/problem+json"): OpenApiTypes.OBJECT},
+    )
+    @one_update.mapping.delete
+    def take_update_back(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Tell it no longer; the state is that of the latest that is left."""
+        update = self._update()
+        if not update.take_back(at=timezone.now(), author=_author(request)):
+            raise Decided("This is the only update; delete the incident instead.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _update(self) -> IncidentUpdate:
+        incident = self.get_object()
+        self._refuse_discarded(incident)
+        kept = IncidentUpdate.every.kept().select_related("incident")
+        number = int(self.kwargs["update"])
+        if number > MOST_NUMBER:
+            raise NotFound
+        return get_object_or_404(kept, incident=incident, pk=number)
+
+    def _refuse_readers(self) -> None:
+        if not may(self.request, "incidents:write"):
+            raise PermissionDenied("This key lacks the scope incidents:write.")
+
+    @extend_schema(
+        operation_id="incidents_timeline", responses=TimelineSerializer(many=True)
+    )
+    @action(detail=True, filterset_class=None)
+    def timeline(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Everything that happened to it, newest first; for those who may write."""
+        self._refuse_readers()
+        rows = self.get_object().timeline.order_by("-happened_at", "-pk")
+        page: Iterable[TimelineEntry] = self.paginate_queryset(rows) or []
+        return self.get_paginated_response(TimelineSerializer(page, many=True).data)
+
+    @extend_schema(
+        operation_id="incidents_export",
+        parameters=[OpenApiParameter("as", enum=list(EXPORTS))],
+        responses={
+            (200, "text/markdown"): OpenApiTypes.STR,
+            (200, "application/json"): OpenApiTypes.OBJECT,
+        },
+    )
+    @action(
+        detail=True,
+        filterset_class=None,
+        pagination_class=None,
+        renderer_classes=[JSONRenderer, MarkdownRenderer],
+    )
+    def export(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The incident with its timeline, as `as` or Accept says; for who may write."""
+        self._refuse_readers()
+        accepted = request.accepted_renderer.format
+        wanted = EXPORTS.get(request.query_params.get("as", accepted))
+        if wanted is None:
+            text = f"There is no such form; there are {', '.join(EXPORTS)}."
+            raise ValidationError({"as": [text]})
+        made = wanted.make(self.get_object())
+        return HttpResponse(made, content_type=wanted.content_type)
+
+
+def _written(
+    incident: Incident, said: dict[str, Any], author: Author
+) -> IncidentUpdate:
+    """Write what was sent: a note, an update to come, or one to be told now."""
+    is_note, waits = said.pop("is_internal", False), said.pop("publish_at", None)
+    at = said.pop("at", timezone.now())
+    if is_note:
+        return incident.note(said["body"], at=at, author=author)
+    if waits:
+        return incident.schedule(**said, publish_at=waits, author=author)
+    return incident.update(**said, at=at, author=author)
+
+
+class UpdateTemplateViewSet(Listed, Created, Edited):
+    """Templates of updates, by their names."""
+
+    scope = "incidents"
+    serializer_class = UpdateTemplateSerializer
+    queryset = UpdateTemplate.objects.order_by("name")
+
+    @transaction.atomic
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete a template; what was written with it stays."""
+        self.get_object().delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -7,8 +7,9 @@ class IncidentsConfig(AppConfig):
     name = "incidents"
 
     def ready(self) -> None:
-        from . import receivers
+        from . import receivers, telling
 
         alert_triggered.connect(receivers.open_incident)
         alert_resolved.connect(receivers.close_incident)
         alerts_still_failing.connect(receivers.reopen_incidents)
+        telling.register()

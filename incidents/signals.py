@@ -18,3 +18,24 @@ incident_reopened = Signal()
 # An incident was deleted: nothing of it is to be told any more.
 # Provides: incident (Incident).
 incident_deleted = Signal()
+
+# A maintenance is planned; its first date tells of it.
+# All six are sent inside the transaction of the change. Provides: occurrence
+# (Occurrence), update (OccurrenceUpdate, or None if nothing was said).
+maintenance_scheduled = Signal()
+
+# A reminder of a date is due. Provides besides: minutes before its start.
+maintenance_reminded = Signal()
+
+# A date has begun.
+maintenance_started = Signal()
+
+# A date has another time, is verified, or there is something new about it; with
+# update None only what is shown has changed.
+maintenance_changed = Signal()
+
+# A date has ended as planned, or by hand.
+maintenance_completed = Signal()
+
+# A date is called off.
+maintenance_cancelled = Signal()

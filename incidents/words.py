@@ -4,23 +4,8 @@ from datetime import timedelta
 
 from alerting.models import Alert
 
+from .lengths import count, duration
 from .markdown import escape
-
-
-def duration(length: timedelta) -> str:
-    """Return "47 minutes", "1 hour 5 minutes" or "40 seconds"; never negative."""
-    seconds = max(0, round(length.total_seconds()))
-    if seconds < 60:
-        return _count(seconds, "second")
-    minutes = seconds // 60
-    days, minutes = divmod(minutes, 24 * 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
-    return " ".join(_count(n, unit) for n, unit in parts if n)
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def triggered(alert: Alert) -> str:
@@ -70,6 +55,33 @@ def reopened(alert: Alert) -> str:
     return (
         f"Reopened: the checks of {escape(alert.monitor_name)} still fail. "
         "This incident resolves by itself when they pass again."
+    )
+
+
+def again(alert: Alert, gap: timedelta) -> str:
+    """The update of an incident that goes on because it failed again so soon."""
+    return (
+        f"Reopened: {escape(alert.monitor_name)} fails again, {duration(gap)} after "
+        "this incident had ended. It resolves by itself when the checks pass again."
+    )
+
+
+def storm_title(monitors: int) -> str:
+    return f"{count(monitors, 'service')} {'is' if monitors == 1 else 'are'} failing"
+
+
+def storm() -> str:
+    """The first update of the one incident for everything that fails at once."""
+    return (
+        "Many services began to fail at about the same time. This incident is about "
+        "all of them, and resolves by itself when the last of them works again."
+    )
+
+
+def storm_over(monitors: int, length: timedelta) -> str:
+    return (
+        f"All of the {count(monitors, 'service')} pass their checks again, Total "
+        f"duration: {duration(length)}"
     )
 
 

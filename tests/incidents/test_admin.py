@@ -9,7 +9,8 @@ from django.utils import timezone
 from alerting.models import Alert
 from alerting.rules import Change, Result
 from incidents.models import Incident
-from monitors.models import Overlay
+from monitors.models import Label, Overlay
+from tests.e2e.test_browser import CHROMIUM, chromium, visit  # noqa: F401
 
 ADD = "/admin/incidents/incident/add/"
 
@@ -299,3 +300,159 @@ def test_the_workspace_needs_as_many_queries_for_few_as_for_many(
     with CaptureQueriesContext(connection) as many:
         admin.get(page)
     assert len(many) == len(few) <= 25
+
+
+def test_update_changes_what_monitors_suffer(admin, incident, page):
+    [impact] = incident.impacts.all()
+    name = f"impact_{impact.monitor_id}"
+
+    admin.post(page, update(incident, **{name: "DEGRADED"}))
+    worse = incident.impacts.get(ended_at=None).level
+    admin.post(page, update(incident, **{name: "UP"}))
+
+    assert worse == "DEGRADED"
+    assert not incident.impacts.filter(ended_at=None).exists()
+    assert incident.state != "RESOLVED"
+
+
+def test_owner_and_labels_are_facts(admin, operator, incident, page):
+    label = Label.objects.create(name="payments")
+    incident.refresh_from_db()
+    began = f"{incident.started_at:%Y-%m-%dT%H:%M:%S}"
+    given = {"title": "x", "severity": 1, "started_at": began, "_revise": ""}
+    given |= {"owner": operator.pk, "labels": [label.pk], "version": incident.version}
+
+    admin.post(page, given)
+
+    incident.refresh_from_db()
+    assert (incident.owner, list(incident.labels.all())) == (operator, [label])
+    listed = f"/admin/incidents/incident/?labels__id__exact={label.pk}"
+    assert "ana" in text(admin.get(listed))
+
+
+def test_the_list_needs_as_many_queries_for_one_as_for_thirty(
+    admin, operator, incident, make_monitor
+):
+    def asked(path):
+        with CaptureQueriesContext(connection) as asked:
+            assert admin.get(f"/admin/incidents/{path}").status_code == 200
+        return len(asked)
+
+    filters = ["", "?q=fail", "?open=yes", f"?owner__id__exact={operator.pk}"]
+    queries = [f"incident/{filter}" for filter in filters]
+    # What every page of the admin asks, with a list of nothing in it.
+    frame = asked("updatetemplate/") - 2
+    Incident.objects.update(owner=operator)
+    few = [asked(query) for query in queries]
+    now = timezone.now()
+    for n in range(30):
+        Incident.open(
+            title=f"Orders fail {n}",
+            summary="They fail, and fail.",
+            started_at=now,
+            at=now,
+            source="API",
+            owner=operator,
+            impacts={make_monitor(f"m{n}"): "DOWN"},
+        )
+
+    assert [asked(query) for query in queries] == few
+    assert max(few) - frame <= 6
+
+
+# In a real browser
+
+in_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
+    pytest.mark.django_db(transaction=True),
+]
+
+
+def browser_test(test):
+    for mark in in_browser:
+        test = mark(test)
+    return test
+
+
+@pytest.fixture
+def desk_of(visit, transactional_db, operator):  # noqa: F811
+    """Log in, and open the page of an incident."""
+
+    def open_page(page):
+        tab = visit(f"/admin/login/?next={page}")
+        log_in(tab)
+        return tab
+
+    return open_page
+
+
+def log_in(tab):
+    tab.get_by_label("Username").fill("ana")
+    tab.get_by_label("Password").fill("pass")
+    tab.get_by_role("button", name="Log in").click()
+    tab.get_by_role("heading", name="Timeline").wait_for()
+
+
+@browser_test
+def test_update_is_posted_with_the_keyboard_alone(desk_of, incident, page):
+    tab = desk_of(page)
+
+    tab.keyboard.press("2")
+    tab.keyboard.press("u")
+    tab.keyboard.type("The pool is full.")
+    tab.keyboard.press("Control+Enter")
+    tab.get_by_text("Wrote an update.").wait_for()
+
+    incident.refresh_from_db()
+    assert incident.state == "IDENTIFIED"
+    assert incident.updates.first().body == "The pool is full."
+    assert tab.get_by_label("What to say").input_value() == ""
+    tab.reload()
+    assert tab.get_by_label("What to say").input_value() == ""
+
+
+@browser_test
+def test_draft_is_published_with_one_press(desk_of, make_alert):
+    draft = Incident.open_for(make_alert(), at=timezone.now(), is_draft=True)
+    tab = desk_of(f"/admin/incidents/incident/{draft.pk}/change/")
+
+    tab.get_by_role("button", name="Publish", exact=True).click()
+    tab.get_by_text("Published; people are being told.").wait_for()
+
+    draft.refresh_from_db()
+    assert draft.published_at is not None
+
+
+@browser_test
+def test_conflict_is_shown_and_nothing_is_lost(desk_of, incident, page):
+    tab = desk_of(page)
+    tab.get_by_label("What to say").fill("Mine.")
+    incident.update(state="MONITORING", body="Theirs.", at=timezone.now())
+
+    tab.keyboard.press("Control+Enter")
+    tab.get_by_text("Somebody else has changed this incident").wait_for()
+
+    assert tab.get_by_label("What to say").input_value() == "Mine."
+    assert tab.get_by_text("Theirs.").is_visible()
+    assert incident.updates.count() == 2
+    tab.get_by_label("What to say").focus()
+    tab.keyboard.press("Control+Enter")
+    tab.get_by_text("Wrote an update.").wait_for()
+    assert incident.updates.count() == 3
+
+
+@browser_test
+def test_what_was_typed_outlives_the_login(desk_of, incident, page):
+    tab = desk_of(page)
+    tab.keyboard.press("3")
+    tab.get_by_label("What to say").fill("It is mended.")
+    tab.context.clear_cookies(name="sessionid")
+
+    tab.keyboard.press("Control+Enter")
+    tab.get_by_label("Username").wait_for()
+    log_in(tab)
+
+    assert tab.get_by_label("What to say").input_value() == "It is mended."
+    assert tab.get_by_label("Monitoring").is_checked()
+    assert incident.updates.count() == 1

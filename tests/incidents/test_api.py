@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from access.models import ApiKey
 from incidents.models import Incident
-from monitors.models import Overlay
+from monitors.models import Label, Overlay
 from subscriptions.models import FanOut
 
 
@@ -57,9 +57,17 @@ def test_incident_is_opened_and_published(api, make_monitor):
         "state": "INVESTIGATING",
         "severity": "major",
         "source": "API",
+        "badge": "API",
         "started_at": "2026-03-01T10:00:00Z",
         "ended_at": None,
+        "next_update_at": None,
+        "is_draft": False,
+        "publish_at": None,
+        "discarded_at": None,
         "url": f"http://testserver/incidents/{incident.pk}/",
+        "version": incident.version,
+        "owner": None,
+        "labels": [],
         "monitors": [{"tag": "shop", "impact": "PARTIAL"}],
         "updates": [
             {
@@ -67,6 +75,7 @@ def test_incident_is_opened_and_published(api, make_monitor):
                 "state": "INVESTIGATING",
                 "body": "We are *looking*.",
                 "at": "2026-03-01T10:00:00Z",
+                "edited_at": None,
             }
         ],
     }
@@ -191,11 +200,15 @@ def test_updates_tell_the_story_and_make_the_state(api, open_incident, make_moni
         "INVESTIGATING",
     ]
     assert shown["monitors"] == [{"tag": "shop", "impact": "DOWN"}]
-    assert api.get(f"{path}updates/").json() == {
-        "next": None,
-        "previous": None,
-        "results": shown["updates"],
+    written = {
+        "is_internal": False,
+        "notifies": True,
+        "publish_at": None,
+        "written_by": "tests",
     }
+    listed = api.get(f"{path}updates/").json()
+    assert listed["results"][:2] == [u | written for u in shown["updates"][:2]]
+    assert listed["results"][2]["written_by"] == ""
 
 
 def test_update_may_be_back_dated(api, open_incident):
@@ -222,7 +235,10 @@ def test_unfit_update_is_refused_by_field(api, open_incident):
         "state": ['"DONE" is not a valid choice.'],
         "body": ["This field may not be blank."],
         "at": ["This lies in the future."],
-        "html": ["There is no such field; there are state, body, at."],
+        "html": [
+            "There is no such field; there are state, body, at, version, is_internal, "
+            "notifies, publish_at, next_update_at, impacts."
+        ],
     }
 
 
@@ -294,7 +310,8 @@ def test_state_is_not_patched(api, open_incident):
         "state": ["This field is read-only. Write an update to change it."],
         "ended_at": ["This field is read-only. Write an update that resolves it."],
         "summary": [
-            "There is no such field; there are title, severity, started_at, monitors."
+            "There is no such field; there are title, severity, started_at, version, "
+            "owner, labels, monitors."
         ],
     }
 
@@ -359,4 +376,154 @@ def test_incidents_need_the_same_queries_for_any_number(
         answer = api.get("/api/v1/incidents/")
 
     assert len(answer.json()["results"]) == 30
-    assert len(thirty) == len(one) == 4
+    assert len(thirty) == len(one) == 5
+
+
+@pytest.fixture
+def draft(open_incident):
+    draft = open_incident(source="ALERT")
+    soon = timezone.now() + timedelta(minutes=5)
+    Incident.objects.filter(pk=draft.pk).update(published_at=None, publish_at=soon)
+    FanOut.objects.all().delete()
+    return draft
+
+
+def test_draft_is_published_once(api, draft):
+    path = f"/api/v1/incidents/{draft.pk}/"
+    assert api.get(path).json()["is_draft"] is True
+
+    answers = [api.post(f"{path}publish/") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[1].json()["is_draft"] is False
+    assert answers[1].json()["publish_at"] is None
+    assert FanOut.objects.get().event == "published"
+
+
+def test_countdown_of_a_draft_is_held(api, draft):
+    path = f"/api/v1/incidents/{draft.pk}/hold/"
+
+    answers = [api.post(path) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["publish_at"] is None
+    assert answers[0].json()["is_draft"] is True
+
+
+def test_discarded_draft_stays_discarded(api, draft):
+    path = f"/api/v1/incidents/{draft.pk}/"
+
+    answers = [api.post(f"{path}discard/", {"reason": "A drill"}) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[1].json()["discarded_at"] is not None
+    assert Incident.objects.get().discard_reason == "A drill"
+    refused = [
+        api.post(f"{path}publish/"),
+        api.post(f"{path}hold/"),
+        api.patch(path, {"title": "x"}),
+        api.post(f"{path}updates/", {"state": "RESOLVED", "body": "x"}),
+    ]
+    assert {answer.status_code for answer in refused} == {409}
+    assert refused[0].json()["detail"] == "This draft was discarded."
+    assert not FanOut.objects.exists()
+
+
+def test_what_is_public_is_neither_held_nor_discarded(api, open_incident):
+    path = f"/api/v1/incidents/{open_incident().pk}/"
+
+    answers = [api.post(f"{path}{name}/") for name in ("hold", "discard")]
+
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert api.get(path).json()["is_draft"] is False
+
+
+def test_drafts_are_decided_about_by_who_may_write(reader, draft):
+    for name in ("publish", "hold", "discard"):
+        answer = reader.post(f"/api/v1/incidents/{draft.pk}/{name}/")
+        assert answer.status_code == 403
+
+
+def test_drafts_are_filtered(api, draft, open_incident):
+    public, gone = open_incident(), open_incident()
+    Incident.objects.filter(pk=gone.pk).update(
+        published_at=None, discarded_at=timezone.now()
+    )
+
+    def ids(query):
+        found = api.get(f"/api/v1/incidents/?{query}").json()["results"]
+        return {incident["id"] for incident in found}
+
+    assert ids("draft=true") == {draft.pk}
+    assert ids("draft=false") == {public.pk}
+    assert ids("open=true") == {draft.pk, public.pk}
+
+
+def test_owner_and_labels_are_set_and_filtered_by(api, open_incident, operator):
+    incident = open_incident()
+    open_incident()
+    label = Label.objects.create(name="payments")
+    path = f"/api/v1/incidents/{incident.pk}/"
+
+    answer = api.patch(path, {"owner": "ana", "labels": ["payments"]})
+    unknown = api.patch(path, {"owner": "nobody"})
+
+    assert (answer.json()["owner"], answer.json()["labels"]) == ("ana", ["payments"])
+    assert unknown.json()["errors"] == {"owner": ["There is no operator nobody."]}
+    for query in ("owner=ana", "label=payments"):
+        found = api.get(f"/api/v1/incidents/?{query}").json()["results"]
+        assert [one["id"] for one in found] == [incident.pk]
+    kinds = list(incident.timeline.values_list("kind", "text").order_by("-pk")[:2])
+    assert kinds == [("LABELS", "Labels: payments"), ("OWNER", "Owner: ana")]
+    assert api.patch(path, {"owner": None, "labels": []}).json()["owner"] is None
+    assert label.incidents.count() == 0
+
+
+def test_incident_is_opened_with_owner_and_labels(api, operator):
+    Label.objects.create(name="payments")
+
+    answer = api.post("/api/v1/incidents/", new(owner="ana", labels=["payments"]))
+
+    assert answer.status_code == 201
+    assert (answer.json()["owner"], answer.json()["labels"]) == ("ana", ["payments"])
+
+
+def test_update_changes_what_monitors_suffer(api, open_incident, make_monitor):
+    shop, bank = make_monitor("shop"), make_monitor("bank")
+    incident = open_incident(impacts={shop: "DOWN", bank: "DOWN"})
+    path = f"/api/v1/incidents/{incident.pk}/updates/"
+    given = {"state": "MONITORING", "body": "Better."}
+
+    answer = api.post(path, {**given, "impacts": {"shop": "DEGRADED", "bank": None}})
+    unknown = api.post(path, {**given, "impacts": {"pub": "DOWN"}})
+    note = {"is_internal": True, "body": "x", "impacts": {"shop": "DOWN"}}
+
+    assert answer.status_code == 201
+    [left] = incident.impacts.filter(ended_at=None)
+    assert (left.monitor, left.level) == (shop, "DEGRADED")
+    assert Overlay.objects.get(ended_at=None).status == "degraded"
+    assert unknown.status_code == 400
+    assert api.post(path, note).status_code == 400
+
+
+def test_who_read_an_old_version_overwrites_nothing(api, open_incident):
+    incident = open_incident()
+    path = f"/api/v1/incidents/{incident.pk}/"
+    read = api.get(path).json()["version"]
+    said = {"state": "IDENTIFIED", "body": "x"}
+    assert api.post(f"{path}updates/", said | {"version": read}).status_code == 201
+
+    refused = [
+        api.post(f"{path}updates/", said | {"version": read}),
+        api.patch(path, {"title": "Mine", "version": read}),
+    ]
+
+    assert [answer.status_code for answer in refused] == [409, 409]
+    assert refused[0].json()["detail"] == (
+        f"The incident has changed since version {read}; it is {read + 1} now. "
+        "Nothing was written: read it, then write again."
+    )
+    incident.refresh_from_db()
+    assert (incident.title, incident.updates.count()) == ("Slow", 2)
+    now = {"title": "Mine", "version": read + 1}
+    assert api.patch(path, now).json()["version"] == read + 2

@@ -1,51 +1,14 @@
-from datetime import timedelta
-
 import pytest
-from django.utils import timezone
 
-from alerting import rules
 from alerting.models import Alert, AlertRule, Decision, Transition
 from alerting.signals import alerts_still_failing
 from incidents.models import Incident, State
 from incidents.receivers import close_incident, open_incident, reopen_incidents
-from incidents.signals import (
-    incident_deleted,
-    incident_published,
-    incident_reopened,
-    incident_resolved,
-    incident_updated,
-)
 from monitors.models import Overlay
 
+from .story import NOW, end, minutes
+
 pytestmark = pytest.mark.django_db
-
-NOW = timezone.now().replace(microsecond=0)
-
-
-def minutes(number):
-    return NOW + timedelta(minutes=number)
-
-
-@pytest.fixture
-def heard():
-    """The names of the incident signals in the order they were sent."""
-    names, receivers = [], []
-    for name, signal in {
-        "published": incident_published,
-        "updated": incident_updated,
-        "resolved": incident_resolved,
-        "reopened": incident_reopened,
-        "deleted": incident_deleted,
-    }.items():
-
-        def receive(name=name, **kwargs):
-            names.append(name)
-
-        signal.connect(receive)
-        receivers.append((signal, receive))
-    yield names
-    for signal, receive in receivers:
-        signal.disconnect(receive)
 
 
 @pytest.fixture
@@ -61,23 +24,6 @@ def opened(make_monitor):
         severity=Incident.Severity.MAJOR,
         impacts={monitor: "DEGRADED"},
     )
-
-
-@pytest.fixture
-def make_alert(make_monitor, make_rule):
-    def make(monitor=None, **more):
-        monitor = monitor or make_monitor()
-        rule = make_rule(monitor, **more)
-        result = rules.Result(1, minutes(2), "down", error="Connection refused")
-        change = rules.Change("TRIGGERED", result, NOW, "3 failures in a row")
-        return Alert.trigger(rule, monitor, change)
-
-    return make
-
-
-def end(alert, at, reason="2 successes in a row"):
-    alert.resolve(reason=reason, at=at)
-    return alert.transitions.get(to="RESOLVED")
 
 
 def test_manual_incident_begins_with_its_summary(opened, heard):

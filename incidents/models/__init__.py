@@ -1,0 +1,33 @@
+from .automation import Automation, Refused, badge_of, badges
+from .incident import Incident, IncidentQuerySet
+from .maintenance import Maintenance, MaintenanceImpact
+from .maintenance_settings import MaintenanceSettings
+from .occurrence import Occurrence, OccurrenceUpdate, Reminder
+from .state import Severity, State
+from .story import Impact, IncidentAlert, IncidentUpdate, UpdateVersion
+from .template import UpdateTemplate
+from .timeline import Author, TimelineEntry
+
+__all__ = [
+    "Author",
+    "Automation",
+    "Impact",
+    "Incident",
+    "IncidentAlert",
+    "IncidentQuerySet",
+    "IncidentUpdate",
+    "Maintenance",
+    "MaintenanceImpact",
+    "MaintenanceSettings",
+    "Occurrence",
+    "OccurrenceUpdate",
+    "Refused",
+    "Reminder",
+    "Severity",
+    "State",
+    "TimelineEntry",
+    "UpdateTemplate",
+    "UpdateVersion",
+    "badge_of",
+    "badges",
+]

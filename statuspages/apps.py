@@ -6,6 +6,11 @@ from incidents.signals import (
     incident_reopened,
     incident_resolved,
     incident_updated,
+    maintenance_cancelled,
+    maintenance_changed,
+    maintenance_completed,
+    maintenance_scheduled,
+    maintenance_started,
 )
 from monitors.signals import (
     monitor_paused,
@@ -31,3 +36,8 @@ class StatusPagesConfig(AppConfig):
         incident_resolved.connect(receivers.mark_pages)
         incident_reopened.connect(receivers.mark_pages)
         incident_deleted.connect(receivers.mark_pages)
+        maintenance_scheduled.connect(receivers.mark_pages)
+        maintenance_started.connect(receivers.mark_pages)
+        maintenance_changed.connect(receivers.mark_pages)
+        maintenance_completed.connect(receivers.mark_pages)
+        maintenance_cancelled.connect(receivers.mark_pages)

@@ -70,10 +70,13 @@ def draw(days: Sequence[Day]) -> Bars:
 
 def _kind(day: Day) -> tuple[str, bool]:
     """What may be drawn as one with others; what was corrected never with the rest."""
-    if day.worst == Status.NO_DATA:
+    worst = day.worst
+    if worst == Status.NO_DATA:
         return "n", day.is_corrected
-    whole = day.worst == Status.UP and _gap(day) < _A_GAP
-    return "u" if whole else "other", day.is_corrected
+    if worst != Status.UP:
+        return "other", day.is_corrected
+    is_whole = Status.NO_DATA not in day.seconds or _gap(day) < _A_GAP
+    return "u" if is_whole else "other", day.is_corrected
 
 
 def _marked(words: str, day: Day) -> str:
@@ -141,7 +144,8 @@ def _words(day: Day) -> str:
 def _summary(days: Sequence[Day]) -> str:
     counts: dict[str, int] = {}
     for day in days:
-        counts[day.worst] = counts.get(day.worst, 0) + 1
+        worst = day.worst
+        counts[worst] = counts.get(worst, 0) + 1
     order = sorted(Status, key=lambda s: (s != Status.UP, s == Status.NO_DATA))
     told = [f"{counts[s]} {s.label.lower()}" for s in order if s in counts]
     if corrected := sum(day.is_corrected for day in days):

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -15,7 +15,7 @@ from django.utils import timezone
 from monitors import history
 from monitors.models import Monitor, Status
 
-from . import bars, words
+from . import bars, maintenance, words
 from .models import Snapshot, StatusPage
 from .stories import Story, by_day, on_page
 
@@ -115,7 +115,8 @@ def context_of(page: StatusPage, *, at: datetime) -> dict[str, Any]:
         for title, some in ((t, [rows[m.pk] for m in ms]) for t, ms in listed)
         if some
     ]
-    open_now, past = _stories(page, monitors, now)
+    names, shown = {m.pk: m.name for m in monitors}, _shown(page)
+    open_now, past = _stories(page, now, names, shown)
     ends = [story.incident.ended_at for story in past if story.incident.ended_at]
     standings = [
         words.Standing(m.name, lines[m.pk].now.shown, rows[m.pk].since, not m.is_active)
@@ -136,6 +137,7 @@ def context_of(page: StatusPage, *, at: datetime) -> dict[str, Any]:
         "pace": _pace(monitors),
         "sections": sections,
         "open": open_now,
+        "maintenances": maintenance.listed(page, now, names, shown),
         "days": by_day(past),
         "quiet_days": _quiet_days([*open_now, *past], now),
         "past_days": PAST_DAYS,
@@ -173,19 +175,23 @@ def _pace(monitors: Sequence[Monitor]) -> str:
     return told[0] if len(seconds) == 1 else " to ".join(told)
 
 
+def _shown(page: StatusPage) -> frozenset[int] | None:
+    """Which monitors the page shows, if not all."""
+    if page.shows_all:
+        return None
+    return frozenset(page.shown.values_list("monitor", flat=True))
+
+
 def _stories(
-    page: StatusPage, monitors: Sequence[Monitor], now: datetime
+    page: StatusPage,
+    now: datetime,
+    names: Mapping[int, str],
+    shown: frozenset[int] | None,
 ) -> tuple[list[Story], list[Story]]:
     """Return what is going on, and what is over since the first of the past days."""
     first = history.midnights(now.date() - timedelta(days=PAST_DAYS - 1), 1, page.zone)[
         0
     ]
-    names = {monitor.pk: monitor.name for monitor in monitors}
-    shown = (
-        None
-        if page.shows_all
-        else frozenset(page.shown.values_list("monitor", flat=True))
-    )
     recent = on_page(page).filter(Q(ended_at=None) | Q(ended_at__gte=first))
     stories = [Story(incident, now, names, shown) for incident in recent]
     return (

@@ -130,6 +130,14 @@ class Story:
         return max(self.ended_at - self.incident.started_at, timedelta(0))
 
     @property
+    def next_update_by(self) -> datetime | None:
+        """By when more is promised, in the zone of the page; never in the past."""
+        promised = self.incident.promised_at
+        if promised is None or promised <= self.at:
+            return None
+        return promised.astimezone(self.at.tzinfo)
+
+    @property
     def lead(self) -> str:
         """The first paragraph of the latest update."""
         return lead(self.updates[0]) if self.updates else ""

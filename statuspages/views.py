@@ -16,6 +16,7 @@ from incidents.words import duration
 from monitors import recording
 from monitors.history import midnights
 
+from . import maintenance as planned
 from . import snapshot
 from .models import Snapshot, StatusPage
 from .stories import Story, by_day, on_page
@@ -81,6 +82,25 @@ def incident(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 
 @require_safe
+def maintenance(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Tell of one date of a maintenance."""
+    page = StatusPage.default()
+    now = timezone.now().astimezone(page.zone)
+    found = planned.on_page(page).filter(pk=pk).prefetch_related("updates").first()
+    if found is None:
+        raise Http404
+    window = planned.Window(found, now, *_places(page))
+    context = {
+        "occurrence": found,
+        "window": window,
+        "look": window.look,
+        "repeats": found.maintenance.describe(),
+        "now": now,
+    }
+    return _page(request, page, "statuspages/maintenance.html", context)
+
+
+@require_safe
 def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
     """Tell of every incident that began in a month of the page's zone."""
     page = StatusPage.default()
@@ -127,10 +147,16 @@ def _first_of(month: str) -> date | None:
 
 
 def _stories(page: StatusPage, incidents: Any, now: datetime) -> list[Story]:
+    names, shown = _places(page)
+    return [Story(incident, now, names, shown) for incident in incidents]
+
+
+def _places(page: StatusPage) -> tuple[dict[int, str], frozenset[int] | None]:
+    """Return the page's own names of monitors, and which it shows if not all."""
     places = list(page.shown.all())
     names = {place.monitor_id: place.label for place in places if place.label}
     shown = None if page.shows_all else frozenset(p.monitor_id for p in places)
-    return [Story(incident, now, names, shown) for incident in incidents]
+    return names, shown
 
 
 def _page(

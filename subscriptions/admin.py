@@ -108,6 +108,14 @@ def audience(request: HttpRequest, incident: Incident) -> str:
     )
 
 
+def reach_of_draft(request: HttpRequest, incident: Incident) -> str:
+    number = Subscriber.objects.confirmed().count()
+    if not incident.is_draft or not number:
+        return ""
+    return f"{desk.count(number, 'subscriber').capitalize()} will get this by e-mail."
+
+
 desk.name_topic("subscriber", Subscriber)
 desk.add_panel(Subscriber, messages)
 desk.add_panel(Incident, audience, "audience")
+desk.add_panel(Incident, reach_of_draft, "draft")

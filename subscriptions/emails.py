@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import nh3
 from django.conf import settings
+from django.db.models import prefetch_related_objects
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -17,7 +18,7 @@ from outbox.rendering import Withdrawn
 from statuspages.models import StatusPage
 from statuspages.stories import Story, lead
 
-from .models import FanOut, Subscriber
+from .models import Batch, FanOut, Subscriber
 
 # Mail programs know no style sheets worth the name: each element carries its own.
 _FONT: Final = "-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
@@ -58,30 +59,91 @@ def confirmation(message: Message) -> Content:
 
 
 def incident(message: Message) -> Content:
-    subscriber = _subscriber(message)
-    if subscriber.state != Subscriber.State.CONFIRMED:
-        raise Withdrawn("The subscriber has unsubscribed.")
+    """The mail of one update."""
+    subscriber = _confirmed(message)
     update = (
         IncidentUpdate.objects.select_related("incident")
         .prefetch_related("incident__updates", "incident__impacts__monitor")
         .filter(pk=message.values["update"])
         .first()
     )
-    if update is None or update.incident.deleted_at or not update.incident.published_at:
+    if update is None:
+        raise Withdrawn("The update was taken back.")
+    if update.incident.deleted_at or not update.incident.published_at:
         raise Withdrawn("The incident was deleted.")
     page = StatusPage.default()
+    return _of_one(page, subscriber, update, message.values["event"])
+
+
+def incidents(message: Message) -> Content:
+    """The mail of several automatic incidents; of one, if the others were deleted."""
+    subscriber = _confirmed(message)
+    batch = Batch.objects.filter(pk=message.values["batch"]).first()
+    newest = _told_of(batch.newest()) if batch else []
+    if not newest:
+        raise Withdrawn("The incidents were deleted.")
+    page = StatusPage.default()
+    if len(newest) == 1:
+        return _of_one(page, subscriber, newest[0].update, newest[0].event)
+    prefetch_related_objects([page], "shown")
+    told = [_told(page, news.update, news.event) for news in newest]
+    going_on = [one for one in told if not one["is_over"]]
+    context = {
+        "page": page,
+        "site": settings.TOCSIN_URL,
+        "subscriber": subscriber,
+        "now": max(one["now"] for one in told),
+        "told": [*going_on, *(one for one in told if one["is_over"])],
+        "going_on": len(going_on),
+        "look": _worst(going_on),
+    }
+    return _content("incidents", page, context, _of_list(subscriber))
+
+
+def _told_of(newest: list[FanOut]) -> list[FanOut]:
+    """Load what the mail says of each, in a number of queries that does not grow."""
+    prefetch_related_objects(
+        newest, "update", "incident__updates", "incident__impacts__monitor"
+    )
+    for news in newest:
+        news.update.incident = news.incident
+    # What was taken back meanwhile is not told of.
+    return [news for news in newest if news.update.is_told]
+
+
+def _worst(told: list[dict[str, Any]]) -> str:
+    looks = {one["look"] for one in told}
+    return next((look for look in ("down", "degraded") if look in looks), "up")
+
+
+def _of_one(
+    page: StatusPage, subscriber: Subscriber, update: IncidentUpdate, event: str
+) -> Content:
     headers = {
+        **_of_list(subscriber),
+        # All mails of an incident answer one that was never sent: a thread.
+        "In-Reply-To": _thread(update),
+        "References": _thread(update),
+    }
+    context = {**_told(page, update, event), "subscriber": subscriber}
+    return _content("incident", page, context, headers)
+
+
+def _of_list(subscriber: Subscriber) -> dict[str, str]:
+    return {
         **_AUTOMATIC,
         "Precedence": "list",
         "List-Id": f"<incidents.{_host()}>",
         "List-Unsubscribe": f"<{subscriber.unsubscribe_url}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-        # All mails of an incident answer one that was never sent: a thread.
-        "In-Reply-To": _thread(update),
-        "References": _thread(update),
     }
-    context = _told(page, update, message.values["event"])
-    return _content("incident", page, {**context, "subscriber": subscriber}, headers)
+
+
+def _confirmed(message: Message) -> Subscriber:
+    subscriber = _subscriber(message)
+    if subscriber.state != Subscriber.State.CONFIRMED:
+        raise Withdrawn("The subscriber has unsubscribed.")
+    return subscriber
 
 
 def _subscriber(message: Message) -> Subscriber:
@@ -116,6 +178,7 @@ def _told(page: StatusPage, update: IncidentUpdate, event: str) -> dict[str, Any
         "look": _look(story, affected, is_over),
         "affected": affected,
         "is_over": is_over,
+        "lead": lead(update),
         "duration": duration(lasting),
         "step": steps.index(State(update.state)) + 1,
         "steps": range(1, len(steps) + 1),

@@ -1,14 +1,20 @@
 from celery import shared_task
 from django.utils import timezone
 
-from .models import FanOut, Subscriber
+from .models import Batch, FanOut, MaintenanceNews, Subscriber
 
 
 @shared_task
 def fan_out_due() -> None:
     """Make the messages of all news that has not reached everybody yet."""
-    for news in FanOut.objects.filter(finished_at=None):
+    for batch in Batch.objects.filter(finished_at=None, due_at__lte=timezone.now()):
+        while batch.step():
+            pass
+    for news in FanOut.objects.filter(finished_at=None, batch=None):
         while news.step():
+            pass
+    for planned in MaintenanceNews.objects.filter(finished_at=None):
+        while planned.step():
             pass
 
 

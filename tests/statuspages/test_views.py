@@ -1,4 +1,5 @@
 import gzip
+import re
 from datetime import timedelta
 
 import pytest
@@ -152,6 +153,35 @@ def test_incident_of_an_alert_tells_when_it_was_noticed(
     assert "Noticed after" in html
     assert "2 minutes" in html
     assert "Failure Threshold" in html
+
+
+def test_incident_says_when_more_is_promised(client, page, make_incident):
+    now = timezone.now()
+    incident = make_incident()
+    by = now + timedelta(minutes=30)
+    incident.update(state="IDENTIFIED", body="Found.", at=now, next_update_at=by)
+
+    shown = client.get(incident.path).content.decode()
+
+    assert "Next update" in shown
+    assert f"by {by.astimezone(page.zone):%H:%M}" in " ".join(
+        re.sub("<[^>]+>", "", shown).split()
+    )
+
+    incident.update(state="RESOLVED", body="Done.", at=now)
+    assert "Next update" not in client.get(incident.path).content.decode()
+
+
+def test_update_that_was_edited_says_so(client, page, make_incident):
+    incident = make_incident()
+    update = incident.updates.get()
+    assert "<small>edited</small>" not in client.get(incident.path).content.decode()
+
+    update.edit(body="Other words.", at=timezone.now())
+
+    shown = client.get(incident.path).content.decode()
+    assert "<small>edited</small>" in shown
+    assert "Other words." in shown
 
 
 def test_incident_that_is_deleted_is_not_found(client, page, make_incident):

@@ -1,12 +1,14 @@
 """The operator's desk: what every page of the admin is made of.
 
-An upper app adds a panel to a lower app's page by `add_panel`, and says where
-a thing that messages know as `incident:7` is dealt with by `name_topic`.
+An upper app adds a panel to a lower app's page by `add_panel`, a page of its
+own beside it by `add_page`, and says where a thing that messages know as
+`incident:7` is dealt with by `name_topic`.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin
@@ -14,17 +16,20 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString, mark_safe
 
 Panel = Callable[[HttpRequest, Any], str]
+# Given the model's own pages, the request, and what the route holds.
+Page = Callable[..., HttpResponse]
 
 NOTHING: Final = mark_safe('<span class="quiet">&ndash;</span>')
 
 _panels: dict[tuple[str, str], list[Panel]] = defaultdict(list)
+_pages: dict[str, list[tuple[str, str, Page]]] = defaultdict(list)
 _topics: dict[str, str] = {}
 
 
@@ -39,6 +44,11 @@ def add_panel(model: type[models.Model], panel: Panel, place: str = "below") -> 
 def panels(request: HttpRequest, shown: models.Model, place: str) -> list[str]:
     found = (panel(request, shown) for panel in _panels[shown._meta.label, place])
     return [html for html in found if html]
+
+
+def add_page(model: type[models.Model], route: str, page: Page, name: str) -> None:
+    """Put a page of an upper app among those of a model; called in ready()."""
+    _pages[model._meta.label].append((route, name, page))
 
 
 def name_topic(name: str, model: type[models.Model]) -> None:
@@ -210,6 +220,13 @@ class Desk(admin.ModelAdmin):
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> Any:
         return unlinked(super().formfield_for_dbfield(db_field, request, **kwargs))
+
+    def get_urls(self) -> list[URLPattern]:
+        added = [
+            path(route, self.admin_site.admin_view(partial(page, self)), name=name)
+            for route, name, page in _pages[self.opts.label]
+        ]
+        return [*added, *super().get_urls()]
 
     def object_actions(self, shown: Any) -> list[ObjectAction]:
         """Return the actions that make sense for this object as it is now."""

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import conditional_escape, format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from egress.kinds import masked, unmasked
 
@@ -61,6 +63,43 @@ class Pairs(forms.CharField):
         return self.prepare_value(initial or {}) != (data or "")
 
 
+class Template(forms.CharField):
+    """A text with variables in it."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widget.attrs |= {
+            "class": "vLargeTextField",
+            "rows": 10,
+            "style": "font-family: ui-monospace, monospace",
+        }
+
+    def to_python(self, value: Any) -> str:
+        # Browsers end lines as mails do.
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
+# What a template may name, and what each name means: told by an upper app.
+_variables: dict[str, str] = {}
+
+
+def name_variables(named: Mapping[str, str]) -> None:
+    """Make known what the templates of kinds may name; called in ready()."""
+    _variables.update(named)
+
+
+def variables_help() -> SafeString:
+    """All that a template may name, folded away."""
+    rows = format_html_join(
+        "", "<li><code>{{{{{}}}}}</code> {}</li>", _variables.items()
+    )
+    return format_html(
+        "<details><summary>Variables</summary><ul>{}</ul></details>", rows
+    )
+
+
 _PLAIN: Mapping[Any, type[forms.Field]] = {
     int: forms.IntegerField,
     float: forms.FloatField,
@@ -77,25 +116,39 @@ def field_of(option: "dataclasses.Field[Any]", hint: Any) -> forms.Field:
     about = option.metadata
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    origin = typing.get_origin(hint)
     words: dict[str, Any] = {
         "label": about.get("label") or option.name.replace("_", " ").capitalize(),
-        "help_text": about.get("help", ""),
+        # The admin shows it as HTML, and it is none.
+        "help_text": conditional_escape(about.get("help", "")),
         "required": False,
     }
-    if origin in (tuple, dict):
-        field: forms.Field = (Lines if origin is tuple else Pairs)(**words)
-        field.widget.attrs["rows"] = 3
-    else:
-        field = _PLAIN.get(hint, forms.CharField)(**words)
+    field = _plain_field(about, hint, words)
     if hint is str:
-        field.widget.attrs |= {"class": "vTextField", "spellcheck": "false"}
+        field.widget.attrs |= {"spellcheck": "false"}
+        field.widget.attrs.setdefault("class", "vTextField")
+    if about.get("template"):
+        field.help_text = format_html("{}{}", field.help_text, variables_help())
     if about.get("secret"):
         field.widget.attrs |= {"autocomplete": "off"}
         stored = "Kept encrypted; *** stands for what is stored."
         field.help_text = ". ".join(filter(None, [str(field.help_text), stored]))
     if not _has_default(option):
         field.widget.attrs["aria-required"] = "true"
+    return field
+
+
+def _plain_field(
+    about: Mapping[str, Any], hint: Any, words: dict[str, Any]
+) -> forms.Field:
+    origin = typing.get_origin(hint)
+    if choices := about.get("choices"):
+        return forms.ChoiceField(choices=list(choices.items()), **words)
+    if about.get("template", "") not in ("", "line"):
+        return Template(**words)
+    if origin not in (tuple, dict):
+        return _PLAIN.get(hint, forms.CharField)(**words)
+    field: forms.Field = (Lines if origin is tuple else Pairs)(**words)
+    field.widget.attrs["rows"] = 3
     return field
 
 
@@ -132,7 +185,8 @@ class KindForm(forms.ModelForm):
         given = {}
         for option in dataclasses.fields(cls):
             value = self.cleaned_data.get(name_of(kind, option.name))
-            has_words = value in ("", [], {}) and _has_default(option)
+            may_be_empty = _has_default(option) and not option.metadata.get("choices")
+            has_words = value in ("", [], {}) and may_be_empty
             if has_words or value not in (None, "", [], {}):
                 given[option.name] = value
         return given

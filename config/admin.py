@@ -21,12 +21,19 @@ from . import engine_page, front_page
 # The sections of the sidebar. What is not named here is reached by its address
 # alone: groups, and the schedules that Celery's beat keeps for itself.
 SECTIONS: Final = {
-    "Incidents": ["incidents.Incident"],
-    "Monitors": ["monitors.Monitor", "monitors.Correction"],
+    "Incidents": ["incidents.Incident", "incidents.Automation"],
+    "Maintenance": [
+        "incidents.Maintenance",
+        "incidents.Occurrence",
+        "incidents.MaintenanceSettings",
+    ],
+    "Monitors": ["monitors.Monitor", "monitors.Label", "monitors.Correction"],
     "Alerting": [
         "alerting.Alert",
         "alerting.AlertRule",
         "alerting.Decision",
+        "alerting.Silence",
+        "alerting.FlapDetection",
         "outbox.Trigger",
     ],
     "Public": ["statuspages.StatusPage", "subscriptions.Subscriber"],

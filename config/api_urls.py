@@ -22,21 +22,36 @@ from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 
-from alerting.api import AlertRuleViewSet, AlertViewSet
-from incidents.api import IncidentViewSet
+from alerting.alerts_api import AlertViewSet
+from alerting.api import AlertRuleViewSet
+from alerting.decisions_api import DecisionViewSet, WhyViewSet
+from alerting.silences_api import SilenceViewSet
+from incidents.api import IncidentViewSet, UpdateTemplateViewSet
+from incidents.maintenance_api import MaintenanceViewSet, OccurrenceViewSet
+from incidents.simulation_api import TrialViewSet
 from monitors.api import MonitorViewSet, ResultsViewSet
 from monitors.corrections_api import CorrectionViewSet
+from monitors.labels_api import LabelViewSet
 from outbox.api import MessageViewSet, TriggerViewSet
 from subscriptions.api import SubscriberViewSet
 
 router = SimpleRouter()
 router.register("monitors", MonitorViewSet, "monitor")
 router.register("corrections", CorrectionViewSet, "correction")
+router.register("labels", LabelViewSet, "label")
 router.register("results", ResultsViewSet, "result")
 router.register("alert-rules", AlertRuleViewSet, "alert-rule")
+router.register("alert-rules", TrialViewSet, "alert-rule-trial")
 router.register("triggers", TriggerViewSet, "trigger")
 router.register("alerts", AlertViewSet, "alert")
+router.register("decisions", DecisionViewSet, "decision")
+router.register("silences", SilenceViewSet, "silence")
 router.register("incidents", IncidentViewSet, "incident")
+router.register("update-templates", UpdateTemplateViewSet, "update-template")
+router.register("maintenances", MaintenanceViewSet, "maintenance")
+router.register(
+    "maintenances/(?P<id>[0-9]+)/occurrences", OccurrenceViewSet, "occurrence"
+)
 router.register("messages", MessageViewSet, "message")
 router.register("subscribers", SubscriberViewSet, "subscriber")
 
@@ -78,6 +93,7 @@ class Nowhere(APIView):
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/monitors/<slug:tag>/why/", WhyViewSet.as_view({"get": "retrieve"})),
     path("v1/", include(router.urls)),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),

@@ -5,9 +5,20 @@ queries, however much is wrong.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import (
+    Count,
+    Exists,
+    Max,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+)
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,7 +27,7 @@ from access import desk
 from alerting.models import Alert, AlertRule, Decision, EvaluationFailure, Transition
 from incidents.models import Impact, Incident
 from monitors.models import Monitor, MonitorState, Overlay, Pulse, Status, worst
-from outbox.models import Message
+from outbox.models import Circuit, Message
 from statuspages.models import StatusPage
 from statuspages.words import Headline, Standing, headline
 
@@ -24,6 +35,8 @@ SHOWN: Final = 30
 RECENT: Final = timedelta(days=7)
 # The clock ticks every second; ten silent seconds are no hiccup any more.
 STILL_AFTER: Final = timedelta(seconds=10)
+# The outbox is looked through every second.
+LATE_AFTER: Final = timedelta(seconds=60)
 FAILING: Final = (Status.DOWN, Status.PARTIAL, Status.DEGRADED)
 
 
@@ -37,6 +50,18 @@ class Work(NamedTuple):
     act: str = ""
     where: str = ""
     summary: str = ""
+
+
+class DeadLetters(NamedTuple):
+    """What was given up for one destination, to be dealt with at once."""
+
+    to: str | SafeString
+    kind: str
+    number: int
+    newest: Message
+    again: str
+    dismiss: str
+    all: str
 
 
 class Fact(NamedTuple):
@@ -60,7 +85,8 @@ class FrontPage:
     unwatched: list[Work]
     failures: list[Work]
     clock: list[Work]
-    given_up: list[Message]
+    held: list[Work]
+    given_up: list[DeadLetters]
     tiles: list[Tile]
     clockwork: list[Fact]
     deliveries: list[Fact]
@@ -111,13 +137,18 @@ def look(at: datetime) -> FrontPage:
     given_up = Message.objects.given_up().filter(finished_at__gte=at - RECENT)
     evaluations = EvaluationFailure.objects.select_related("monitor")
     clockwork, clock = look_at_clock(at)
+    held, late = held_work(at), late_messages(at)
     numbers = {
         "incidents": incidents.count(),
+        "public": incidents.published().count(),
+        "drafts": incidents.drafts().count(),
         "alerts": alerts.count(),
         "unwatched": unwatched.count(),
         "evaluations": evaluations.count(),
         "announcements": failing.count(),
         "given_up": given_up.count(),
+        "held": Circuit.objects.open().count(),
+        "late": len(late),
         "clock": len(clock),
     }
     return FrontPage(
@@ -129,9 +160,8 @@ def look(at: datetime) -> FrontPage:
             *(announcement_work(t) for t in failing.select_related("alert")[:SHOWN]),
         ],
         clock=clock,
-        given_up=list(
-            given_up.select_related("trigger").defer("trigger__config")[:SHOWN]
-        ),
+        held=[*late, *held],
+        given_up=dead_letters(given_up),
         tiles=tiles(numbers),
         clockwork=clockwork,
         deliveries=look_at_outbox(at, numbers["given_up"]),
@@ -154,7 +184,8 @@ def wrong(numbers: dict[str, int]) -> int:
 
     An alert whose announcement fails has no incident and is counted as that.
     """
-    single = sum(numbers[n] for n in ("incidents", "alerts", "unwatched", "clock"))
+    alone = ("incidents", "alerts", "unwatched", "clock", "held", "late")
+    single = sum(numbers[n] for n in alone)
     inside = numbers["evaluations"] + bool(numbers["announcements"])
     return single + inside + bool(numbers["given_up"])
 
@@ -166,7 +197,8 @@ def sentences(numbers: dict[str, int], clock: str) -> list[str]:
         return f"{desk.number(n).capitalize()} {said}." if n else ""
 
     said = [
-        say("incidents", "incident is public", "incidents are public"),
+        say("public", "incident is public", "incidents are public"),
+        say("drafts", "incident is a draft", "incidents are drafts"),
         say("alerts", "alert has no incident", "alerts have no incident"),
         say(
             "unwatched",
@@ -183,6 +215,8 @@ def sentences(numbers: dict[str, int], clock: str) -> list[str]:
             "change of an alert cannot be announced",
             "changes of alerts cannot be announced",
         ),
+        say("held", "trigger does not answer", "triggers do not answer"),
+        say("late", "queue of messages stands still", "queues stand still"),
         say("given_up", "delivery was given up", "deliveries were given up"),
     ]
     return [sentence for sentence in [clock, *said] if sentence]
@@ -238,6 +272,7 @@ def open_incidents(found: QuerySet[Incident]) -> list[Work]:
 def incident_work(incident: Any) -> Work:
     mild = incident.now and not any(i.level == Impact.Level.DOWN for i in incident.now)
     facts = [
+        "A draft." if incident.is_draft else "",
         f"{incident.get_state_display()}, {incident.get_severity_display().lower()}.",
         ", ".join(impact.monitor.name for impact in incident.now),
     ]
@@ -263,7 +298,7 @@ def alert_work(alert: Any) -> Work:
     return Work(
         "degraded" if alert.severity == AlertRule.Severity.WARNING else "down",
         desk.link(alert),
-        f"Alert without incident, because {why_no_incident(alert)}",
+        f"Alert without incident. {why_no_incident(alert)}",
         alert.triggered_at,
         "Look",
         desk.address(alert),
@@ -274,17 +309,19 @@ def why_no_incident(alert: Any) -> str:
     failing = [t for t in alert.waiting if t.error]
     decided = list(alert.decisions.all())
     if not alert.create_incident:
-        return f"the rule {alert.rule_name} only notifies."
+        return f"The rule {alert.rule_name} only notifies."
     if failing:
-        return f"announcing it fails: {failing[0].error}"
+        return f"Announcing it fails: {failing[0].error}"
     if decided:
         return decided[0].reason
-    return "it is just being announced."
+    return "It is just being announced."
 
 
 def unwatched_monitors() -> QuerySet[Monitor]:
     """Those that fail and that no rule in force watches."""
-    rules = AlertRule.objects.active().filter(monitors=OuterRef("pk"))
+    monitor = OuterRef("pk")
+    asked = Q(monitors=monitor) | Q(labels__monitors=monitor) | Q(watches_all=True)
+    rules = AlertRule.objects.active().filter(asked)
     failing = Monitor.objects.active().filter(state__status__in=FAILING)
     return failing.filter(~Exists(rules)).select_related("state")
 
@@ -377,6 +414,92 @@ def late_work(n: int, oldest: datetime | None) -> list[Work]:
     return [Work("degraded", what, why, oldest, "Look", where, "Checks are late.")]
 
 
+# What does not get out
+
+
+def held_work(at: datetime) -> list[Work]:
+    """One line for each trigger that fails, and how many messages wait for it."""
+    mine = Message.objects.waiting().filter(trigger=OuterRef("pk")).order_by()
+    waiting = mine.values("trigger").annotate(n=Count("pk")).values("n")
+    failing = Circuit.objects.open().select_related("trigger").order_by("since")
+    found = failing.defer("trigger__config").annotate(waiting=Subquery(waiting))
+    return [circuit_work(circuit, at) for circuit in found[:SHOWN]]
+
+
+def circuit_work(circuit: Any, at: datetime) -> Work:
+    name, n = circuit.trigger, circuit.waiting or 0
+    wait = f"{desk.count(n, 'message')} {'waits' if n == 1 else 'wait'} for it"
+    is_tried = circuit.state_at(at) == Circuit.State.PROBING
+    again = "is going on" if is_tried else desk.due(circuit.resumes_at or at)
+    return Work(
+        "down",
+        desk.link(name),
+        format_html(
+            '{}: it fails. Next try {}. <code class="said">{}</code>',
+            wait.capitalize(),
+            again,
+            circuit.last_answer[:160],
+        ),
+        circuit.since,
+        "Look",
+        desk.address(circuit.trigger),
+    )
+
+
+def late_messages(at: datetime) -> list[Work]:
+    """Messages that nothing keeps back and nobody attempts."""
+    late = Message.objects.longest_wait(at)
+    if late < LATE_AFTER.total_seconds():
+        return []
+    return [
+        Work(
+            "degraded",
+            format_html("<b>{}</b>", "Messages are sent late"),
+            "Is a worker running that has the queue of deliveries?",
+            at - timedelta(seconds=late),
+            "Look",
+            desk.list_address(Message, "state__exact=QUEUED"),
+        )
+    ]
+
+
+def dead_letters(given_up: QuerySet[Message]) -> list[DeadLetters]:
+    """What was given up, one line for each destination, the newest first."""
+    grouped = (
+        given_up.order_by()
+        .values("trigger", "kind", "destination")
+        .annotate(number=Count("pk"), latest=Max("pk"))
+        .order_by("-latest")
+    )
+    groups = list(grouped[:SHOWN])
+    newest = Message.objects.select_related("trigger").defer("trigger__config")
+    messages = newest.in_bulk([group["latest"] for group in groups])
+    return [_dead(group["number"], messages[group["latest"]]) for group in groups]
+
+
+def _dead(number: int, newest: Message) -> DeadLetters:
+    query = {"state__exact": "FAILED", "dismissed_at__isnull": "True"}
+    if newest.trigger_id:
+        query["trigger__id__exact"] = str(newest.trigger_id)
+    else:
+        query |= {
+            "trigger__isnull": "True",
+            "kind__exact": newest.kind,
+            "destination__exact": newest.destination,
+        }
+    filters = urlencode(query)
+    asked = urlencode({**query, "next": reverse("admin:index")})
+    return DeadLetters(
+        desk.link(newest.trigger) if newest.trigger else newest.destination or "Nobody",
+        newest.get_kind_display(),
+        number,
+        newest,
+        f"{reverse('admin:outbox_message_send-again_all')}?{asked}",
+        f"{reverse('admin:outbox_message_dismiss_all')}?{asked}",
+        desk.list_address(Message, filters),
+    )
+
+
 def look_at_outbox(at: datetime, given_up: int) -> list[Fact]:
     delivered = Message.objects.filter(
         state=Message.State.DELIVERED, finished_at__gte=at - timedelta(hours=1)
@@ -417,7 +540,7 @@ def public_state(at: datetime) -> Headline:
         return Headline(Status.NO_DATA, "There is no page yet", "")
     monitors = [monitor for _, some in page.rows() for monitor in some]
     laid: dict[int, list[str]] = {}
-    overlays = Overlay.objects.filter(ended_at=None, monitor__in=monitors)
+    overlays = Overlay.objects.over(at, at).filter(monitor__in=monitors)
     for pk, status in overlays.values_list("monitor", "status"):
         laid.setdefault(pk, []).append(status)
     standings = [

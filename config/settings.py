@@ -174,6 +174,7 @@ CELERY_TASK_ROUTES = {
     "monitors.tasks.upkeep": {"queue": "deliveries"},
     "monitors.tasks.prune": {"queue": "deliveries"},
     "monitors.tasks.*": {"queue": "checks"},
+    "alerting.tasks.prune": {"queue": "deliveries"},
     "alerting.tasks.*": {"queue": "checks"},
 }
 
@@ -184,6 +185,9 @@ WATCH_SECONDS = {
     "monitors.tasks.tick": 1.0,
     "monitors.tasks.expire": 5.0,
     "alerting.tasks.sweep": 1.0,
+    "incidents.tasks.sweep": 5.0,
+    "incidents.tasks.tell_updates": 5.0,
+    "incidents.tasks.keep_maintenances": 1.0,
     "outbox.tasks.deliver_due": 1.0,
     "subscriptions.tasks.fan_out_due": 1.0,
     "statuspages.tasks.build_pages": 1.0,
@@ -191,6 +195,7 @@ WATCH_SECONDS = {
     "monitors.tasks.upkeep": 30.0,
     "monitors.tasks.prune": 600.0,
     "outbox.tasks.prune": 3600.0,
+    "alerting.tasks.prune": 3600.0,
 }
 
 
@@ -209,6 +214,9 @@ CELERY_BEAT_SCHEDULE = {
     "start the checks that fall due": _rung("monitors.tasks.tick"),
     "expire what was not watched": _rung("monitors.tasks.expire"),
     "decide what was left undecided": _rung("alerting.tasks.sweep"),
+    "publish drafts, open what was refused": _rung("incidents.tasks.sweep"),
+    "tell what was scheduled": _rung("incidents.tasks.tell_updates"),
+    "begin and end maintenances": _rung("incidents.tasks.keep_maintenances"),
     "deliver what is due": _rung("outbox.tasks.deliver_due"),
     "fan news out": _rung("subscriptions.tasks.fan_out_due"),
     "build the pages": _rung("statuspages.tasks.build_pages"),
@@ -216,6 +224,7 @@ CELERY_BEAT_SCHEDULE = {
     "keep history in shape": _rung("monitors.tasks.upkeep"),
     "prune old results": _rung("monitors.tasks.prune"),
     "prune old messages": _rung("outbox.tasks.prune"),
+    "prune old decisions": _rung("alerting.tasks.prune"),
 }
 
 # Checks. When none of these addresses answers, it is our own line that is down.
@@ -233,6 +242,7 @@ WORKER_STUCK_SECONDS = env.float("WORKER_STUCK_SECONDS", default=60.0)
 RESULT_RETENTION_DAYS = env.int("RESULT_RETENTION_DAYS", default=30)
 LATENCY_HOURS_DAYS = env.int("LATENCY_HOURS_DAYS", default=400)
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", default=90)
+DECISION_RETENTION_DAYS = env.int("DECISION_RETENTION_DAYS", default=90)
 
 # Mail
 
@@ -339,6 +349,8 @@ SPECTACULAR_SETTINGS = {
         "IncidentSeverity": "incidents.api.SEVERITIES",
         "MessageState": "outbox.models.Message.State",
         "SubscriberState": "subscriptions.models.Subscriber.State",
+        "OccurrenceState": "incidents.models.Occurrence.State",
+        "MaintenanceImpactLevel": "incidents.models.MaintenanceImpact.Level",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

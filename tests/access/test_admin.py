@@ -1,5 +1,6 @@
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 from django import forms
@@ -19,6 +20,8 @@ from outbox.models import Trigger
 @dataclass(frozen=True, kw_only=True)
 class Everything:
     """A kind that has a field of every type."""
+
+    label: ClassVar = "Everything"
 
     host: str = option(label="Host")
     port: int = option(label="Port", default=443)

@@ -14,8 +14,8 @@ from alerting.models import Alert, Decision, EvaluationFailure
 from alerting.rules import Change, Result
 from config.admin import SECTIONS
 from incidents.models import Incident
-from monitors.models import MonitorState, Pulse, Status
-from outbox.models import Attempt, Message, message
+from monitors.models import Label, MonitorState, Pulse, Status
+from outbox.models import Attempt, Circuit, Message, message
 from statuspages.models import ShownMonitor, StatusPage
 from subscriptions.models import Subscriber
 
@@ -67,6 +67,8 @@ def crowd(make_monitor, make_rule, make_trigger, trigger_alert):
                 monitor=failing, error="Bad", failed_at=now, due_at=now
             )
             given_up(f"given-up-{i}", trigger=hook)
+            for _ in range(Circuit.MOST_FAILURES):
+                Circuit.failed(hook.pk, "503", claim=None, at=now)
             Incident.open(
                 title=f"Incident {i}",
                 summary="Broken.",
@@ -145,9 +147,40 @@ def test_front_page_counts_and_names_what_is_wrong(
 
     assert "Two things are wrong" in shown
     assert "One alert has no incident. One monitor fails that no rule watches." in shown
-    assert "because the rule Down for three checks only notifies." in shown
+    assert "The rule Down for three checks only notifies." in shown
     assert f"/admin/alerting/alert/{alert.pk}/change/" in response.content.decode()
     assert f"?monitors={search.pk}" in response.content.decode()
+
+
+@pytest.mark.parametrize("way", ["label", "all"])
+def test_front_page_knows_what_is_watched_by_label_or_with_all(
+    way, admin, make_monitor, make_rule
+):
+    Pulse.note("tick", at=timezone.now())
+    label = Label.objects.create(name="payments")
+    make_monitor("shop").label([label])
+    MonitorState.objects.update(status=Status.DOWN)
+    rule = make_rule()
+    rule.watch([], labels=[label] if way == "label" else [], watches_all=way == "all")
+
+    assert "no rule watches" not in text(admin.get("/admin/"))
+
+    rule.switch_off(at=timezone.now())
+    assert "One monitor fails that no rule watches." in text(admin.get("/admin/"))
+
+
+def test_front_page_does_not_call_a_draft_public(
+    admin, make_monitor, make_rule, trigger_alert
+):
+    Pulse.note("tick", at=timezone.now())
+    monitor = make_monitor()
+    alert = trigger_alert(make_rule(monitor), monitor)
+    Incident.open_for(alert, at=timezone.now(), is_draft=True)
+
+    shown = text(admin.get("/admin/"))
+
+    assert "One incident is a draft." in shown
+    assert "is public" not in shown
 
 
 def test_front_page_leads_to_the_update_of_an_open_incident(admin, make_monitor):
@@ -183,8 +216,8 @@ def test_front_page_says_why_an_alert_has_no_incident(
 
     shown = text(admin.get("/admin/"))
 
-    assert "because announcing it fails: RuntimeError: the listener broke" in shown
-    assert "because It was silenced." in shown
+    assert "Announcing it fails: RuntimeError: the listener broke" in shown
+    assert "It was silenced." in shown
     assert "nobody could be told so: RuntimeError: the listener broke" in shown
 
 
@@ -246,6 +279,68 @@ def test_front_page_retries_a_delivery_that_was_given_up(admin):
     assert response.headers["Location"] == "/admin/"
     failed.refresh_from_db()
     assert (failed.state, failed.attempts) == ("QUEUED", 0)
+
+
+def test_front_page_groups_what_was_given_up_by_destination(admin, make_trigger):
+    hook = make_trigger(name="Slack ops", url="http://127.0.0.1:9/")
+    for n in range(40):
+        given_up(f"hook {n}", trigger=hook, destination="")
+    given_up("mail", destination="ana@example.org")
+
+    page = admin.get("/admin/")
+    html = page.content.decode()
+
+    assert "41 deliveries were given up." in text(page)
+    assert html.count("550 no such mailbox") == 2
+    assert re.search(r"Slack ops</a><small>.*?>40</a>", html)
+    link = re.search(r'href="([^"]*send-again[^"]*trigger__id[^"]*)"', html)[1]
+    asked = text(admin.get(link.replace("&amp;", "&")))
+    assert "Send 40 messages again?" in asked
+
+
+def test_what_was_dismissed_is_not_wrong_any_more(admin):
+    given_up("mail", destination="ana@example.org")
+    html = admin.get("/admin/").content.decode()
+    link = re.search(r'href="([^"]*all/dismiss[^"]*)"', html)[1]
+
+    response = admin.post(link.replace("&amp;", "&"), {"next": "/admin/"}, follow=True)
+
+    assert "One message dismissed." in text(response)
+    assert "Nothing is wrong" in text(response)
+
+
+def test_front_page_says_what_waits_for_a_trigger_that_fails(admin, make_trigger):
+    hook = make_trigger(name="Slack ops", url="http://127.0.0.1:9/")
+    for n in range(3):
+        values = {"transition": n}
+        Message.queue(
+            [
+                message(
+                    dedup_key=f"waits {n}",
+                    kind="webhook",
+                    renderer="alert",
+                    values=values,
+                    trigger=hook,
+                )
+            ]
+        )
+    for _ in range(Circuit.MOST_FAILURES):
+        Circuit.failed(hook.pk, "503 away", claim=None, at=timezone.now())
+
+    shown = text(admin.get("/admin/"))
+
+    assert "One thing is wrong" in shown
+    assert "One trigger does not answer." in shown
+    assert "Slack ops Three messages wait for it: it fails." in shown
+    assert "503 away" in shown
+
+
+def test_front_page_notices_messages_that_nobody_sends(admin):
+    due = timezone.now() - timedelta(minutes=5)
+    made = message(dedup_key="late", kind="email", renderer="x", values={}, due_at=due)
+    Message.objects.bulk_create([made])
+
+    assert "Messages are sent late" in text(admin.get("/admin/"))
 
 
 def test_an_action_goes_back_only_to_our_own_pages(admin):

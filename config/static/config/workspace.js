@@ -32,10 +32,36 @@ document.addEventListener('DOMContentLoaded', () => {
         } else if (event.key === 'u') {
             event.preventDefault();
             body.focus();
+        } else if (event.key === 'n') {
+            form.querySelector('[name="_note"]').click();
         } else if (event.key === 'p') {
             button.click();
         }
     });
 
+    keepTyped(form, body);
+
     document.querySelectorAll('.keys-only').forEach((shown) => { shown.hidden = false; });
 });
+
+// What is typed outlives a login that has expired: it goes when it is published.
+function keepTyped(form, body) {
+    const name = `tocsin:typed:${location.pathname}`;
+    const state = () => form.querySelector('[name="state"]:checked');
+    const isWritten = document.querySelector('.messagelist .info, .messagelist .success') !== null;
+    const kept = JSON.parse(localStorage.getItem(name) || 'null');
+    if (kept && kept.isSent && isWritten) {
+        localStorage.removeItem(name);
+    } else if (kept && !body.value) {
+        body.value = kept.body;
+        const chosen = form.querySelector(`[name="state"][value="${CSS.escape(kept.state)}"]`);
+        if (chosen) chosen.checked = true;
+    }
+    const keep = (isSent) => {
+        if (!body.value) return localStorage.removeItem(name);
+        const typed = {body: body.value, state: state() ? state().value : '', isSent};
+        return localStorage.setItem(name, JSON.stringify(typed));
+    };
+    form.addEventListener('input', () => keep(false));
+    form.addEventListener('submit', () => keep(true));
+}

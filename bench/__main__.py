@@ -6,26 +6,36 @@ import sys
 from typing import Any
 
 from . import (
+    alerts,
     bars,
     checks,
     hanging,
+    latency,
     many,
     readers,
     restart,
+    simulate,
+    slow,
     statements,
     steady,
     storage,
+    storm,
 )
 
 BENCHMARKS = {
+    "alerts": alerts,
     "checks": checks,
     "steady": steady,
     "many": many,
     "hanging": hanging,
+    "latency": latency,
+    "storm": storm,
+    "slow": slow,
     "readers": readers,
     "restart": restart,
     "storage": storage,
     "bars": bars,
+    "simulate": simulate,
     "statements": statements,
 }
 

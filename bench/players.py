@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 from . import meters
+from .receiver import Arrival, arrivals
 
 ROOT: Final = Path(__file__).parent.parent
 STARTS_WITHIN: Final = 90.0
@@ -65,7 +67,7 @@ def running(
     name: str, command: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[Running]:
     """Run a process of the product; what it complains of goes to standard error."""
-    log = Path(os.environ["TOCSIN_HOME"]) / f"{name}.log"
+    log = _home() / f"{name}.log"
     with log.open("ab") as out:
         ours = Running(_start(command, out, environment), log)
     try:
@@ -74,6 +76,10 @@ def running(
         # Nothing of it is needed any more: a farewell would only take time.
         ours.kill()
         print(*ours.complaints()[:MOST_COMPLAINTS], sep="", end="", file=sys.stderr)
+
+
+def _home() -> Path:
+    return Path(os.environ["TOCSIN_HOME"])
 
 
 def _start(
@@ -120,6 +126,17 @@ def up(port: int) -> Iterator[Running]:
     with running("up", command, {"PORT": str(port)}) as ours:
         wait_until(lambda: _is_ready(port), ours)
         yield ours
+
+
+@contextmanager
+def product(*, servers: bool) -> Iterator[list[Running]]:
+    """`manage.py up`; with `servers`, as on PostgreSQL and Redis, the workers alone."""
+    if servers:
+        with workers() as ours:
+            yield list(ours.values())
+    else:
+        with up(free_port()) as one:
+            yield [one]
 
 
 def _is_ready(port: int) -> bool:
@@ -171,17 +188,42 @@ def target(
     command = [sys.executable, "-m", "bench.target", str(seconds)]
     command += ["--tls", str(certificate)] if certificate else []
     command += ["--hang"] if hangs else []
+    with _listening(command) as port:
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{port}/"
+
+
+class Receiver(NamedTuple):
+    """Where webhooks can be sent to, and where it notes those that come."""
+
+    url: str
+    notes: Path
+
+    def arrivals(self) -> list[Arrival]:
+        return arrivals(self.notes)
+
+
+@contextmanager
+def receiver(seconds: float, *, delay: float = 0.0) -> Iterator[Receiver]:
+    """Take webhooks, for at most so long; answer each after so many seconds."""
+    with tempfile.NamedTemporaryFile(prefix="receiver-", dir=_home()) as notes:
+        command = [sys.executable, "-m", "bench.receiver", str(seconds), notes.name]
+        with _listening([*command, f"--delay={delay}"]) as port:
+            yield Receiver(f"http://127.0.0.1:{port}/", Path(notes.name))
+
+
+@contextmanager
+def _listening(command: Sequence[str]) -> Iterator[int]:
+    """Run what prints its port and then listens there."""
     with _start(command, subprocess.PIPE, {}) as ours:
         assert ours.stdout
         try:
-            port = int(ours.stdout.readline())
-            yield f"http{'s' if certificate else ''}://127.0.0.1:{port}/"
+            yield int(ours.stdout.readline())
         finally:
             ours.kill()
 
 
 def answer(url: str, status: int) -> None:
-    """Have a target answer with this status from now on."""
+    """Have a target, or one path of it, answer with this status from now on."""
     with suppress(urllib.error.HTTPError):  # it obeys with this very answer
         urllib.request.urlopen(f"{url}answer/{status}", timeout=5).close()
 

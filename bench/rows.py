@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 from django.db.models import F
 from django.utils import timezone
 
-from alerting.models import Alert, AlertRule
+from alerting.models import Alert, AlertRule, Transition
 from monitors.models import CheckResult, Monitor, MonitorState
+from outbox.models import Message
 
 from .figures import lateness
 
@@ -51,8 +52,9 @@ def make_monitors(urls: Sequence[str], interval: int) -> list[Monitor]:
 
 
 def watch(monitors: list[Monitor], **more: Any) -> AlertRule:
-    """Make one rule that watches all of these."""
-    rule = AlertRule.objects.create(name="Down", create_incident=True, **more)
+    """Make one rule that watches all of these, and opens incidents if not told."""
+    asked = {"name": "Down", "create_incident": True, **more}
+    rule = AlertRule.objects.create(**asked)
     rule.watch(monitors)
     return rule
 
@@ -63,11 +65,35 @@ def phases(monitors: Iterable[Monitor]) -> list[float]:
     return [m.next_due(now).timestamp() % m.interval for m in monitors]
 
 
+def make_due(monitors: Collection[Monitor]) -> None:
+    """Have all of these checked now, whatever their slots."""
+    now = timezone.now()
+    MonitorState.objects.filter(monitor__in=monitors).update(due_at=now)
+
+
+def rest(monitors: Collection[Monitor]) -> bool:
+    """Have none of these checked any more; False while one is still in hand."""
+    mine = MonitorState.objects.filter(monitor__in=monitors)
+    # Whoever records a check sets the next moment.
+    mine.filter(claim=None).update(due_at=None)
+    return not mine.exclude(claim=None).exists()
+
+
 # After it
 
 
 def has_begun() -> bool:
     return CheckResult.objects.exists()
+
+
+def all_have_begun() -> bool:
+    return not MonitorState.objects.filter(checked_at=None).exists()
+
+
+def all_is_told() -> bool:
+    """Whether nothing of any alert is still to be announced or delivered."""
+    untold = Transition.objects.filter(announced_at=None)
+    return not (untold.exists() or Message.objects.waiting().exists())
 
 
 def read(begin: datetime, end: datetime, monitors: Sequence[Monitor]) -> Readings:

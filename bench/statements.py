@@ -16,18 +16,22 @@ FLUSHES: Final = {"first": False, "unchanged": False, "all_failing": True}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 500])
+    parser.add_argument("--rules", type=int, default=1, help="that watch each monitor")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     with stage():
-        return {"statements": {size: _of_size(size) for size in options.sizes}}
+        found = {size: _of_size(size, options.rules) for size in options.sizes}
+        return {"statements": found}
 
 
-def _of_size(size: int) -> dict[str, int]:
-    """Count on monitors of their own, watched by a rule of their own."""
-    from . import observing, writing
+def _of_size(size: int, rules: int) -> dict[str, int]:
+    """Count on monitors of their own, watched by rules of their own."""
+    from . import rows, writing
 
-    monitors = observing.fill(["http://127.0.0.1/"] * size, 60)
+    monitors = rows.make_monitors(["http://127.0.0.1/"] * size, 60)
+    for _ in range(rules):
+        rows.watch(monitors)
     answers = writing.Answers(monitors[0])
     at, found = datetime.now(UTC), {}
     for name, failing in FLUSHES.items():

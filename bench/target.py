@@ -2,7 +2,8 @@
 
 python -m bench.target SECONDS prints its port and ends by itself after so long.
 It answers each request with 200 and closes the connection; after a request for
-/answer/500 with 500, and so on. With --hang it accepts, and answers nothing.
+/answer/500 with 500, and so on; after one for /n/17/answer/500 only what is asked
+at /n/17/. With --hang it accepts, and answers nothing.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import time
 from typing import Final
 
 BACKLOG: Final = 4096
-CONTROL: Final = b"GET /answer/"
+CONTROL: Final = b"answer/"
 PHRASES: Final = {200: "OK", 500: "Internal Server Error"}
 
 
@@ -21,6 +22,8 @@ class Target:
     def __init__(self, tls: ssl.SSLContext | None, hangs: bool) -> None:
         self._tls, self._hangs = tls, hangs
         self._answer = answer(200)
+        # Of paths that have an answer of their own.
+        self._answers: dict[bytes, bytes] = {}
         self._poll = select.epoll()
         self._clients: dict[int, socket.socket] = {}
 
@@ -69,14 +72,23 @@ class Target:
         """Answer what was asked, if anything was, and close."""
         del self._clients[client.fileno()]
         self._poll.unregister(client)
-        if asked.startswith(CONTROL):
-            self._answer = answer(int(asked[len(CONTROL) :].split()[0]))
         try:
             if asked:
-                client.send(self._answer)
+                client.send(self.answered(asked))
         except OSError:
             pass
         client.close()
+
+    def answered(self, asked: bytes) -> bytes:
+        """What is to be said to this; obey first if it is a command."""
+        path = asked.split(b" ", 2)[1]
+        if CONTROL in path:
+            path, status = path.split(CONTROL)
+            if path == b"/":
+                self._answer = answer(int(status))
+            else:
+                self._answers[path] = answer(int(status))
+        return self._answers.get(path, self._answer)
 
 
 def answer(status: int) -> bytes:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from bench import figures, meters
+from bench import figures, meters, receiver
 from bench.__main__ import BENCHMARKS, parser
 from bench.restart import most_within
+from bench.target import Target
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.own_database
 
 
 def bench(*arguments):
     """Run a benchmark as its users do; return what it printed."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert said.returncode == 0, said.stderr
     return json.loads(said.stdout)
 
@@ -55,6 +59,63 @@ def test_checks_cost_something_and_none_is_missed():
     assert found["product"]["checks"] > 0
     assert found["product"]["not_up"] == found["bare"]["not_up"] == 0
     assert found["bare"]["cpu_seconds_per_1000"] > 0
+
+
+def test_latency_follows_each_failure_to_its_notices():
+    found = bench(
+        *("latency", "--monitors=3", "--hanging=1", "--times=2"),
+        *("--interval=1", "--seconds=1", "--warm-up=0"),
+    )
+
+    assert set(fields(found)) <= documented()
+    assert (found["notices"], found["missing"]) == (4, 0)
+    assert 0 < found["lag_p50_ms"] <= found["lag_max_ms"]
+    assert found["resolved"]["lag_max_ms"] > 0
+
+
+def test_storm_tells_of_every_failure_and_recovery():
+    found = bench("storm", "--monitors=5", "--rest=1", "--warm-up=0", "--incidents")
+
+    assert set(fields(found)) <= documented()
+    for wave in found["triggered"], found["resolved"]:
+        assert (wave["notices"], wave["missing"]) == (5, 0)
+        assert wave["first_arrival_seconds"] > 0
+        assert wave["cpu_seconds"] > 0
+
+
+def test_slow_loses_nothing_and_the_others_do_not_wait():
+    found = bench(
+        *("slow", "--notices=20", "--seconds=1", "--delay=1"),
+        *("--others=2", "--every=0.5"),
+    )
+
+    assert set(fields(found)) <= documented()
+    slow, others = found["slow"], found["others"]
+    assert slow["delivered"] > 0
+    assert slow["waiting"] > 0
+    assert (slow["notices"], slow["lost"]) == (20, 0)
+    assert (others["notices"], others["missing"]) == (4, 0)
+    assert found["deliveries_pss_mib"] > 0
+
+
+def test_target_can_be_broken_in_one_place_alone():
+    target = Target(None, hangs=False)
+
+    def asked(path):
+        return target.answered(f"GET {path} HTTP/1.1\r\n\r\n".encode()).split()[1]
+
+    assert asked("/n/1/answer/500") == b"500"
+    assert [asked("/n/1/"), asked("/n/11/"), asked("/")] == [b"500", b"200", b"200"]
+    assert asked("/answer/500") == asked("/n/11/") == b"500"
+    assert asked("/n/1/answer/200") == asked("/n/1/") == b"200"
+
+
+def test_webhook_has_arrived_with_its_last_byte():
+    head = b"POST / HTTP/1.1\r\nIdempotency-Key: k\r\nContent-Length: 3\r\n\r\n"
+
+    assert receiver.whole(head[:-1]) is None
+    assert receiver.whole(head + b"{}") is None
+    assert receiver.whole(head + b"{}\n") == ("k", b"{}\n")
 
 
 def test_storage_weighs_results_and_history():

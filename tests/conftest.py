@@ -6,11 +6,13 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
+from hypothesis import settings as hypothesis
 from rest_framework.test import APIClient
 
 from access.models import ApiKey
 from alerting import evaluation, rules
 from alerting.models import Alert, AlertRule
+from incidents import tasks as incident_tasks
 from monitors import engine as engines
 from monitors.models import Monitor, MonitorState
 from outbox import delivery
@@ -19,6 +21,33 @@ from statuspages import snapshot
 from subscriptions.tasks import fan_out_due
 
 from .servers import MailServer, WebServer
+
+
+def pytest_addoption(parser):
+    words = "leave out what touches no database, or brings its own"
+    parser.addoption("--on-database", action="store_true", help=words)
+
+
+def pytest_collection_modifyitems(config, items):
+    """A second database shows nothing new about what does not touch it."""
+    if not config.getoption("--on-database"):
+        return
+    databases = {"db", "transactional_db", "live_server"}
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("own_database")
+        or not (
+            item.get_closest_marker("django_db") or databases & {*item.fixturenames}
+        )
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+# No test depends on how fast the machine is.
+hypothesis.register_profile("tocsin", deadline=None)
+hypothesis.load_profile("tocsin")
 
 
 @pytest.fixture
@@ -120,6 +149,8 @@ class Clockwork:
     def settle(self):
         """Do everything that follows until there is nothing left to do."""
         evaluation.sweep()
+        incident_tasks.sweep.run()
+        incident_tasks.tell_updates.run()
         fan_out_due.run()
         snapshot.build_due()
         self.deliver()
@@ -178,7 +209,7 @@ def triggered(db):
     def trigger(rule, monitor):
         at = timezone.now()
         result = rules.Result(id=1, at=at, status="down", error="Connection refused")
-        change = rules.Change("TRIGGERED", result, at, "3 failures in a row")
+        change = rules.Change("TRIGGERED", result, at, "3 failures in a row", "down")
         return Alert.trigger(rule, monitor, change)
 
     return trigger

@@ -25,7 +25,8 @@ def arm(point):
             results_recorded.connect(die)
         case "after deciding":
             waiting = Transition.objects.filter(announced_at=None)
-            evaluation.announce_due = lambda: waiting.exists() and die()
+            evaluation.announce_some = lambda: waiting.exists() and die()
+            evaluation.announce_all = evaluation.announce_some
         case "before delivering":
             delivery.deliver = die
         case "after delivering":

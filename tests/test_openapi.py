@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.utils import timezone
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.parameters import ParameterLocation
@@ -25,10 +25,10 @@ from schemathesis.specs.openapi.checks import (
 
 from access.models import ApiKey
 from alerting import rules
-from alerting.models import Alert
+from alerting.models import Alert, Silence
 from config.api_urls import document
-from incidents.models import Incident
-from monitors.models import Correction
+from incidents.models import Incident, Maintenance, UpdateTemplate
+from monitors.models import Correction, Label
 from outbox.models import Message
 from subscriptions.models import Subscriber
 
@@ -78,13 +78,27 @@ def world(one_connection, make_monitor, make_rule, make_trigger, shop):
         reason="The probe was wrong",
         author="ana",
     )
+    maintenance = Maintenance(
+        title="Upgrade",
+        starts_at=now + timedelta(hours=2),
+        ends_at=now + timedelta(hours=3),
+    ).schedule(at=now, impacts={monitor: "MAINTENANCE"})
+    occurrence = maintenance.occurrences.get()
+    silence = Silence.objects.create(
+        reason="Backup", silences_all=True, ends_at=now + timedelta(hours=1)
+    )
+    template = UpdateTemplate.objects.create(name="Slow", body="{{monitors}} is slow.")
     return {
         "monitors": {"tag": monitor.tag},
+        "labels": {"id": Label.objects.create(name="payments").pk},
+        "silences": {"id": silence.pk},
         "corrections": {"id": correction.pk},
         "alert-rules": {"id": rule.pk},
         "triggers": {"id": trigger.pk},
         "alerts": {"id": alert.pk},
-        "incidents": {"id": incident.pk},
+        "incidents": {"id": incident.pk, "update": incident.updates.get().pk},
+        "update-templates": {"id": template.pk},
+        "maintenances": {"id": maintenance.pk, "occurrence": occurrence.pk},
         "messages": {"id": Message.objects.get().pk},
         "subscribers": {"id": Subscriber.add("ana@example.org", at=now).pk},
     }
@@ -120,7 +134,14 @@ def test_api_keeps_to_its_document(case, world, key):
     body = case.meta.components.get(ParameterLocation.BODY)
     is_unfit = body is not None and body.mode.is_negative
     checks = [*CHECKS, negative_data_rejection] if is_unfit else CHECKS
-    case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, checks=checks)
+    # Every call meets the same world: what one changed, or broke, is taken back.
+    before = transaction.savepoint()
+    try:
+        case.call_and_validate(
+            headers={"Authorization": f"Bearer {key}"}, checks=checks
+        )
+    finally:
+        transaction.savepoint_rollback(before)
 
 
 def test_page_of_the_docs_has_every_address():

@@ -1,10 +1,14 @@
 """The story of one outage, from the first failing check to the last mail."""
 
+from datetime import timedelta
+
+import time_machine
 from django.utils import timezone
 
+from alerting import announcing, attention
 from alerting.models import Alert
-from incidents.models import Incident, State
-from monitors.models import Correction, Monitor
+from incidents.models import Automation, Incident, State
+from monitors.models import Correction, Label, Monitor, MonitorState
 from subscriptions.models import Subscriber
 
 
@@ -232,3 +236,109 @@ def test_outage_as_it_is_remembered(
     assert told["uptime"] == 100
     marked = [i for i in told["intervals"] if i["corrected"]]
     assert marked[0]["cause"] == "Corrected by ana: A drill"
+
+
+def test_outage_that_is_told_to_those_it_concerns(
+    clockwork,
+    client,
+    admin,
+    api,
+    shop,
+    receiver,
+    mailbox,
+    make_monitor,
+    make_rule,
+    make_trigger,
+):
+    # Before a rule is saved, it says what it would have made of what has been.
+    database = make_monitor("database", shop.url, name="Database")
+    monitor = make_monitor("shop", shop.url, name="Web Shop")
+    clockwork.run_checks()
+    shop.break_down()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    shop.recover()
+    clockwork.run_checks()
+    tried = api.post(
+        "/api/v1/alert-rules/simulate/",
+        {"monitors": ["shop"], "failure_threshold": 2, "success_threshold": 1},
+    )
+    assert [a["monitor"] for a in tried.json()["alerts"]] == ["shop"]
+
+    # The shop depends on the database; rules watch whatever is labelled "payments".
+    monitor.depend_on([database])
+    label = Label.objects.create(name="payments")
+    for one in (database, monitor):
+        one.label([label])
+    rule = make_rule(
+        failure_threshold=2,
+        success_threshold=1,
+        repeat_minutes=30,
+        triggers=[make_trigger("webhook", url=receiver.url)],
+    )
+    rule.watch([], labels=[label])
+    Subscriber.ask("reader@example.org", at=timezone.now())
+    Subscriber.objects.get().confirm(at=timezone.now())
+    # What opens by itself is a draft, until somebody publishes it.
+    Automation(draft_mode=Automation.Drafts.ON, group_wait=0).save()
+    clockwork.run_checks()
+    clockwork.settle()
+    mailbox.mails.clear()
+
+    # Both fail. The operators hear of the database, and of nothing that follows from it.
+    shop.break_down()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    clockwork.settle()
+    (notice,) = receiver.bodies
+    assert notice["monitor"]["tag"] == "database"
+    (decision,) = api.get("/api/v1/decisions/?monitor=shop").json()["results"]
+    assert decision["gate"] == "parent"
+    reason = "Its parent Database is down"
+    assert decision["reason"] == reason
+    assert reason[1:] in str(api.get("/api/v1/monitors/shop/why/").json()["reasons"])
+
+    # The incident is a draft: the public sees nothing of it, and nobody gets a mail.
+    (draft,) = Incident.objects.all()
+    assert draft.is_draft
+    assert draft.badge == "Auto: Uptime"
+    assert draft.title not in client.get("/").content.decode()
+    assert client.get(draft.path).status_code == 404
+    assert mailbox.mails == []
+
+    # Somebody takes note of the alert; nobody is reminded of it any more.
+    alert = Alert.objects.get(monitor=database)
+    taken = api.post(
+        f"/api/v1/alerts/{alert.pk}/acknowledge/", {"note": "On it"}, format="json"
+    )
+    assert taken.status_code == 200
+    with time_machine.travel(timezone.now() + timedelta(minutes=31), tick=False):
+        attention.sweep(timezone.now())
+    clockwork.settle()
+    assert [b["type"] for b in receiver.bodies][1:] == ["alert.acknowledged"]
+
+    # A person publishes the draft; now the page shows it, and the reader gets it.
+    api.post(f"/api/v1/incidents/{draft.pk}/publish/")
+    clockwork.settle()
+    assert draft.title in client.get("/").content.decode()
+    (mail,) = mailbox.mails
+    assert draft.title in mail.subject
+
+    # The database is well again, the shop is not: now it matters by itself.
+    MonitorState.objects.filter(pk=database.pk).update(status="up", raw_status="up")
+    with time_machine.travel(timezone.now() + timedelta(minutes=1), tick=False):
+        announcing.announce_due()
+    assert Alert.objects.get(monitor=monitor).withheld == ""
+    assert Incident.objects.count() == 2
+
+    # Both recover. What was public is closed; the other draft is discarded unseen.
+    mailbox.mails.clear()
+    shop.recover()
+    clockwork.run_checks()
+    clockwork.settle()
+    draft.refresh_from_db()
+    assert draft.state == State.RESOLVED
+    assert [mail.to for mail in mailbox.mails] == [["reader@example.org"]]
+    other = Incident.objects.exclude(pk=draft.pk).get()
+    assert other.discarded_at
+    assert other.published_at is None

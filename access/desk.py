@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -21,6 +22,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString, mark_safe
+
+from .models import OneRow
 
 Panel = Callable[[HttpRequest, Any], str]
 # Given the model's own pages, the request, and what the route holds.
@@ -307,6 +310,34 @@ class Log(Desk):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class OneRowDesk(Desk):
+    """The page of settings of which there is one row."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: Any = None
+    ) -> Any:
+        return self._one if object_id == str(OneRow.THE_ONE) else None
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """There is but one: this is its page."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return HttpResponseRedirect(address(self._one))
+
+    @property
+    def _one(self) -> OneRow:
+        found: OneRow = self.model.current()
+        return found
 
 
 class RetiredFilter(admin.SimpleListFilter):

@@ -2,7 +2,7 @@ import hashlib
 import hmac
 import secrets
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar, Final, Self
 
 from django.conf import settings
 from django.db import models
@@ -29,6 +29,26 @@ class Scope(models.TextChoices):
 
 def every_scope() -> list[str]:
     return [str(scope) for scope in Scope]
+
+
+class OneRow(models.Model):
+    """Settings of which there is one row, whether or not it has been saved."""
+
+    THE_ONE: Final = 1
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def current(cls) -> Self:
+        """The row, or what it would be."""
+        return cls._default_manager.filter(pk=cls.THE_ONE).first() or cls(
+            pk=cls.THE_ONE
+        )
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.pk = self.THE_ONE
+        super().save(*args, **kwargs)
 
 
 class ApiKey(models.Model):

@@ -16,7 +16,7 @@ from access.api import (
     RelatedField,
     StrictModelSerializer,
 )
-from monitors.api import SeverityOfIncidentsField
+from monitors.api import SeverityField
 from monitors.labels_api import LabelsField
 from monitors.models import Monitor
 from outbox.models import Trigger
@@ -47,7 +47,7 @@ class AlertRuleSerializer(StrictModelSerializer):
         required=False,
         help_text="Ids.",
     )
-    incident_severity = SeverityOfIncidentsField(
+    incident_severity = SeverityField(
         required=False,
         allow_null=True,
         help_text="Otherwise a critical alert makes a critical incident, a warning a "

@@ -28,16 +28,5 @@ def remind(alerts: Sequence[Alert], *, at: datetime) -> int:
 
 def silenced(alerts: Sequence[Alert], at: datetime) -> set[int]:
     """Which of these alerts are silenced at a moment, by their numbers."""
-    coverings = Silence.covering(at)
-    if not coverings:
-        return set()
-    borne: dict[int | None, set[int]] = {}
-    asked = Alert.objects.filter(pk__in=[alert.pk for alert in alerts])
-    for monitor_id, label_id in asked.values_list("monitor", "monitor__labels"):
-        borne.setdefault(monitor_id, set()).add(label_id)
-    return {
-        alert.pk
-        for alert in alerts
-        for covering in coverings
-        if covering.covers(alert.rule_id, alert.monitor_id, borne[alert.monitor_id])
-    }
+    found = Silence.over(((a.rule_id, a.monitor_id) for a in alerts), at)
+    return {a.pk for a in alerts if (a.rule_id, a.monitor_id) in found}

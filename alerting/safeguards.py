@@ -102,23 +102,15 @@ def _under_parents(subjects: Sequence[Subject], at: datetime) -> dict[Subject, R
 
 
 def _silenced(subjects: Sequence[Subject], at: datetime) -> dict[Subject, Refusal]:
-    silences = Silence.covering(at)
-    if not silences:
-        return {}
-    labelled = Monitor.labels.through.objects.filter(monitor__in=_monitors(subjects))
-    labels: dict[int, set[int]] = {}
-    for monitor_id, label_id in labelled.values_list("monitor_id", "label_id"):
-        labels.setdefault(monitor_id, set()).add(label_id)
-    found = {}
-    for subject in subjects:
-        borne = labels.get(subject.monitor_id, set())
-        for silence in silences:
-            if silence.covers(subject.rule_id, subject.monitor_id, borne):
-                reason = f"Silenced until {silence.until:%Y-%m-%d %H:%M} UTC"
-                words = f"{reason}: {silence.reason}"
-                found[subject] = _until(SILENCE, words, at, silence.until)
-                break
-    return found
+    return {
+        subject: _until(
+            SILENCE,
+            f"Silenced until {silence.until:%Y-%m-%d %H:%M} UTC: {silence.reason}",
+            at,
+            silence.until,
+        )
+        for subject, silence in Silence.over(subjects, at).items()
+    }
 
 
 class _flapping:

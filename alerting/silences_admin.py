@@ -379,29 +379,8 @@ desk.add_panel(Monitor, of_monitor)
 
 
 @admin.register(FlapDetection)
-class FlapDetectionAdmin(desk.Desk):
-    """One row, which is there whether or not it has been saved."""
-
+class FlapDetectionAdmin(desk.OneRowDesk):
     fields = ["is_on", "start_percent", "stop_percent", "escape_minutes"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: Any = None
-    ) -> FlapDetection | None:
-        known = FlapDetection.objects.first() or FlapDetection(pk=1)
-        return known if str(known.pk) == object_id else None
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """There is but one: this is its page."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        known = FlapDetection.objects.first() or FlapDetection(pk=1)
-        return HttpResponseRedirect(desk.address(known))
 
 
 def mark_flapping(monitor: Monitor) -> str:

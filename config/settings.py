@@ -346,7 +346,7 @@ SPECTACULAR_SETTINGS = {
         "AlertState": "alerting.models.Alert.State",
         "AlertSeverity": "alerting.models.AlertRule.Severity",
         "IncidentState": "incidents.models.State",
-        "IncidentSeverity": "incidents.api.SEVERITIES",
+        "IncidentSeverity": "monitors.api.SEVERITIES",
         "MessageState": "outbox.models.Message.State",
         "SubscriberState": "subscriptions.models.Subscriber.State",
         "OccurrenceState": "incidents.models.Occurrence.State",

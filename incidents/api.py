@@ -14,7 +14,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiParameter,
     extend_schema,
-    extend_schema_field,
 )
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -41,6 +40,7 @@ from access.api import (
 )
 from access.models import ApiKey
 from access.permissions import may
+from monitors.api import SeverityField
 from monitors.labels_api import LabelsField
 from monitors.models import Monitor
 
@@ -60,21 +60,6 @@ READ_ONLY = [
     *("state", "source", "badge", "ended_at", "publish_at", "discarded_at"),
     "next_update_at",
 ]
-SEVERITIES = [(label.lower(), label) for label in Incident.Severity.labels]
-
-
-@extend_schema_field(serializers.ChoiceField(choices=SEVERITIES))
-class SeverityField(serializers.ChoiceField):
-    """minor, major or critical, kept as numbers so that they can be compared."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=SEVERITIES, **kwargs)
-
-    def to_internal_value(self, data: Any) -> Any:
-        return Incident.Severity[super().to_internal_value(data).upper()]
-
-    def to_representation(self, value: Any) -> str:
-        return Incident.Severity(value).name.lower()
 
 
 class ImpactList(serializers.ListSerializer):

@@ -7,8 +7,9 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from access import desk
+from monitors.models import IncidentSeverity as Severity
 
-from .models import Automation, Severity, badges
+from .models import Automation, badges
 
 _PREFIX: Final = "severity_of_"
 
@@ -84,7 +85,7 @@ def _form() -> type[AutomationForm]:
 
 
 @admin.register(Automation)
-class AutomationAdmin(desk.Desk):
+class AutomationAdmin(desk.OneRowDesk):
     form = _form()
     fieldsets = [
         (
@@ -140,19 +141,6 @@ class AutomationAdmin(desk.Desk):
         ),
         ("Who is told", {"fields": ["tell"]}),
     ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # there is one
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """There is one: go there."""
-        one, _ = Automation.objects.get_or_create(pk=Automation.THE_ONE)
-        return HttpResponseRedirect(desk.address(one))
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         self.message_user(request, "Saved. What was refused is looked at again.")

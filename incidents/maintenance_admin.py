@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
@@ -463,22 +463,8 @@ class OccurrenceAdmin(desk.Log):
 
 
 @admin.register(MaintenanceSettings)
-class MaintenanceSettingsAdmin(desk.Desk):
+class MaintenanceSettingsAdmin(desk.OneRowDesk):
     fields = ["sends_reminders"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # there is one
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """There is one: go there."""
-        one = MaintenanceSettings.THE_ONE
-        found, _ = MaintenanceSettings.objects.get_or_create(pk=one)
-        return HttpResponseRedirect(desk.address(found))
 
 
 desk.name_topic("maintenance-occurrence", Occurrence)

@@ -36,7 +36,7 @@ from .checkers.base import kept
 from .corrections_api import author_of
 from .history import explain, shown
 from .labels_api import LabelsField
-from .models import Monitor, Overlay, Prober, Status
+from .models import IncidentSeverity, Monitor, Overlay, Prober, Status
 from .models.period import SUMMED
 from .pushing import Pushed, RowInvalid, push, pushed_row
 
@@ -46,21 +46,21 @@ OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 OUTCOME: Final = ("status", "latency_ms", "error", "phases")
 
 
-SEVERITIES: Final = {1: "minor", 2: "major", 3: "critical"}
+SEVERITIES: Final = [(one.name.lower(), one.label) for one in IncidentSeverity]
 
 
-class SeverityOfIncidentsField(serializers.ChoiceField):
+@extend_schema_field(serializers.ChoiceField(choices=SEVERITIES))
+class SeverityField(serializers.ChoiceField):
     """minor, major or critical; kept as numbers, so that they can be compared."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"choices": list(SEVERITIES.values()), **kwargs})
+        super().__init__(**{"choices": SEVERITIES, **kwargs})
 
-    def to_internal_value(self, value: Any) -> Any:
-        word = super().to_internal_value(value)
-        return next(n for n, known in SEVERITIES.items() if known == word)
+    def to_internal_value(self, data: Any) -> Any:
+        return IncidentSeverity[super().to_internal_value(data).upper()]
 
     def to_representation(self, value: Any) -> str:
-        return SEVERITIES[value]
+        return IncidentSeverity(value).name.lower()
 
 
 class OwnerField(serializers.SlugRelatedField):
@@ -99,7 +99,7 @@ class MonitorSerializer(KindSerializer):
     )
     labels = LabelsField(required=False)
     owner = OwnerField(allow_null=True, required=False)
-    incident_severity = SeverityOfIncidentsField(allow_null=True, required=False)
+    incident_severity = SeverityField(allow_null=True, required=False)
     incident_drafts = serializers.BooleanField(
         allow_null=True,
         required=False,

@@ -2,11 +2,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from access.models import OneRow
 from alerting.flapping import Limits
 
 
-class FlapDetection(models.Model):
-    """When a monitor that turns to and fro is taken for flapping; one row."""
+class FlapDetection(OneRow):
+    """When a monitor that turns to and fro is taken for flapping."""
 
     is_on = models.BooleanField("on", default=True)
     start_percent = models.PositiveSmallIntegerField(
@@ -44,8 +45,3 @@ class FlapDetection(models.Model):
     @property
     def limits(self) -> Limits:
         return Limits(self.start_percent, self.stop_percent, self.is_on)
-
-    @classmethod
-    def current(cls) -> "FlapDetection":
-        """The row, or what it would be."""
-        return cls.objects.first() or cls()

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from alerting.conditions import Rule, RuleInvalid, condition_of
 from monitors.instants import InstantField
-from monitors.models import Label, Monitor
+from monitors.models import IncidentSeverity, Label, Monitor
 from outbox.models import Trigger
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class AlertRule(models.Model):
     )
     incident_severity = models.PositiveSmallIntegerField(
         "severity of the incident",
-        choices=[(1, "Minor"), (2, "Major"), (3, "Critical")],
+        choices=IncidentSeverity.choices,
         null=True,
         blank=True,
         help_text="Otherwise a critical alert makes a critical incident, a warning a "

@@ -1,6 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ValidationError
@@ -14,6 +14,9 @@ from alerting.silences import Covering, Times, Weekly
 from monitors.models import Label, Monitor
 
 from .rule import AlertRule
+
+# The numbers of a rule and a monitor; of an alert that outlived them, None.
+Pair = TypeVar("Pair", bound=tuple[int | None, int | None])
 
 
 class SilenceQuerySet(models.QuerySet["Silence"]):
@@ -150,6 +153,23 @@ class Silence(models.Model):
             for pk, (silence, until) in found.items()
         ]
 
+    @classmethod
+    def over(cls, pairs: Iterable[Pair], at: datetime) -> "dict[Pair, Covering]":
+        """Return what silences which pairs of a rule and a monitor at a moment."""
+        coverings = cls.covering(at)
+        if not coverings:
+            return {}
+        pairs = list(pairs)
+        labels = _labels({monitor for _, monitor in pairs if monitor is not None})
+        found = {}
+        for pair in pairs:
+            rule, monitor = pair
+            borne = labels.get(monitor, set())
+            first = next((c for c in coverings if c.covers(rule, monitor, borne)), None)
+            if first:
+                found[pair] = first
+        return found
+
 
 def _chosen(
     through: type[models.Model], silences: Sequence[int]
@@ -161,6 +181,15 @@ def _chosen(
     for pk, other in rows.values_list("silence_id", named):
         chosen[pk] = chosen.get(pk, frozenset()) | {other}
     return chosen
+
+
+def _labels(monitors: Collection[int]) -> dict[int | None, set[int]]:
+    """The labels that monitors bear."""
+    borne: dict[int | None, set[int]] = {}
+    rows = Monitor.labels.through.objects.filter(monitor__in=sorted(monitors))
+    for monitor, label in rows.values_list("monitor_id", "label_id"):
+        borne.setdefault(monitor, set()).add(label)
+    return borne
 
 
 _NOT_NAMED: Final = ("id", "silence")

@@ -3,7 +3,7 @@ from .incident import Incident, IncidentQuerySet
 from .maintenance import Maintenance, MaintenanceImpact
 from .maintenance_settings import MaintenanceSettings
 from .occurrence import Occurrence, OccurrenceUpdate, Reminder
-from .state import Severity, State
+from .state import State
 from .story import Impact, IncidentAlert, IncidentUpdate, UpdateVersion
 from .template import UpdateTemplate
 from .timeline import Author, TimelineEntry
@@ -23,7 +23,6 @@ __all__ = [
     "OccurrenceUpdate",
     "Refused",
     "Reminder",
-    "Severity",
     "State",
     "TimelineEntry",
     "UpdateTemplate",

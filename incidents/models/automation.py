@@ -7,13 +7,13 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
+from access.models import OneRow
 from alerting.models import Alert, AlertRule
 from incidents.safeguards import Limits
 from monitors.checkers import CHECKERS
+from monitors.models import IncidentSeverity as Severity
 from monitors.models import Monitor
 from outbox.models import Trigger
-
-from .state import Severity
 
 A_DAY: Final = 86_400
 
@@ -28,7 +28,7 @@ def badge_of(kind: str) -> str:
     return CHECKERS[kind].badge if kind in CHECKERS else ""
 
 
-class Automation(models.Model):
+class Automation(OneRow):
     """How incidents open by themselves, and what keeps them in check; one row."""
 
     class Drafts(models.TextChoices):
@@ -159,21 +159,12 @@ class Automation(models.Model):
     def __str__(self) -> str:
         return "Automatic incidents"
 
-    # There is one row, and its key is 1.
-    THE_ONE: Final = 1
-
-    @classmethod
-    def current(cls) -> "Automation":
-        """The row, or what it would be."""
-        return cls.objects.filter(pk=cls.THE_ONE).first() or cls()
-
     def clean(self) -> None:
         if self.draft_mode == self.Drafts.BY_SOURCE and not self.draft_sources:
             raise ValidationError({"draft_sources": "Choose at least one."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; what was refused is looked at again under the new settings."""
-        self.pk = self.THE_ONE
         super().save(*args, **kwargs)
         Refused.objects.update(due_at=timezone.now())
 

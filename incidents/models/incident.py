@@ -19,11 +19,12 @@ from incidents.signals import (
     incident_resolved,
     incident_updated,
 )
+from monitors.models import IncidentSeverity as Severity
 from monitors.models import Label, Monitor, Overlay
 from outbox.models import cancel
 
 from .automation import Automation, badge_of
-from .state import Severity, State
+from .state import State
 from .story import Impact, IncidentAlert, IncidentUpdate
 from .timeline import TOCSIN, Author, TimelineEntry, name_of, person
 

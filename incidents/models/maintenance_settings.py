@@ -1,10 +1,10 @@
-from typing import Any, Final
-
 from django.db import models
 
+from access.models import OneRow
 
-class MaintenanceSettings(models.Model):
-    """What holds for all maintenances; one row."""
+
+class MaintenanceSettings(OneRow):
+    """What holds for all maintenances."""
 
     sends_reminders = models.BooleanField(
         "Send Maintenance Reminders",
@@ -18,15 +18,3 @@ class MaintenanceSettings(models.Model):
 
     def __str__(self) -> str:
         return "Maintenance settings"
-
-    # There is one row, and its key is 1.
-    THE_ONE: Final = 1
-
-    @classmethod
-    def current(cls) -> "MaintenanceSettings":
-        """The row, or what it would be."""
-        return cls.objects.filter(pk=cls.THE_ONE).first() or cls()
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.pk = self.THE_ONE
-        super().save(*args, **kwargs)

@@ -6,9 +6,3 @@ class State(models.TextChoices):
     IDENTIFIED = "IDENTIFIED", "Identified"
     MONITORING = "MONITORING", "Monitoring"
     RESOLVED = "RESOLVED", "Resolved"
-
-
-class Severity(models.IntegerChoices):
-    MINOR = 1, "Minor"
-    MAJOR = 2, "Major"
-    CRITICAL = 3, "Critical"

@@ -5,6 +5,7 @@ from .overlay import Overlay
 from .period import StatusPeriod, Turn
 from .pulse import Pulse
 from .result import Certificate, CheckResult, FailureEpisode, Prober
+from .severity import IncidentSeverity
 from .state import Claim, MonitorState, new_revision
 from .status import BADNESS, Status, worst
 
@@ -17,6 +18,7 @@ __all__ = [
     "Counts",
     "EngineMinute",
     "FailureEpisode",
+    "IncidentSeverity",
     "Label",
     "LatencyBucket",
     "Monitor",

@@ -26,6 +26,7 @@ from monitors.signals import (
 )
 
 from .period import StatusPeriod
+from .severity import IncidentSeverity
 from .state import MonitorState, new_revision
 from .status import Status
 
@@ -143,7 +144,7 @@ class Monitor(models.Model):
     # What automatic incidents are to be like; null leaves it to rule and settings.
     incident_severity = models.PositiveSmallIntegerField(
         "severity of its incidents",
-        choices=[(1, "Minor"), (2, "Major"), (3, "Critical")],
+        choices=IncidentSeverity.choices,
         null=True,
         blank=True,
         help_text="Comes before that of the rule.",

@@ -37,7 +37,7 @@ def filled(**more):
 def test_settings_nobody_has_made_are_the_defaults(db):
     settings = Automation.current()
 
-    assert settings.pk is None
+    assert not Automation.objects.exists()
     assert (settings.storm_percent, settings.storm_at_least) == (20, 10)
     assert (settings.cooldown_seconds, settings.breaker_a_day) == (0, 10)
     assert (settings.group_wait, settings.group_interval) == (30, 300)

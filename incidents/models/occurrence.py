@@ -144,19 +144,17 @@ class Occurrence(models.Model):
     # Transitions
 
     def start(
-        self, *, at: datetime, author: User | None = None, body: str = ""
-    ) -> bool:
-        """Begin now, before its time if need be; False if it is not scheduled."""
-        return self._start(at, author, body, is_touched=True)
-
-    def _start(
         self,
+        *,
         at: datetime,
         author: User | None = None,
         body: str = "",
         due: datetime | None = None,
-        **more: Any,
     ) -> bool:
+        """Begin, before its time if need be; False if it is not scheduled.
+
+        `due` is given by the clock, and the moment at which it takes the step.
+        """
         return self._turn(
             [States.SCHEDULED],
             maintenance_started,
@@ -166,7 +164,7 @@ class Occurrence(models.Model):
             due=due,
             state=States.IN_PROGRESS,
             started_at=at,
-            **more,
+            is_touched=due is None,
         )
 
     def extend(
@@ -233,19 +231,14 @@ class Occurrence(models.Model):
         return True
 
     def verify(
-        self, *, at: datetime, author: User | None = None, body: str = ""
-    ) -> bool:
-        """The work is done, and whether it works is looked at; alerts stay held."""
-        return self._verify(at, author, body, is_touched=True)
-
-    def _verify(
         self,
+        *,
         at: datetime,
         author: User | None = None,
         body: str = "",
         due: datetime | None = None,
-        **more: Any,
     ) -> bool:
+        """The work is done, and whether it works is looked at; alerts stay held."""
         return self._turn(
             [States.IN_PROGRESS],
             maintenance_changed,
@@ -255,23 +248,18 @@ class Occurrence(models.Model):
             due=due,
             state=States.VERIFYING,
             verifying_at=at,
-            **more,
+            is_touched=due is None,
         )
 
     def complete(
-        self, *, at: datetime, author: User | None = None, body: str = ""
-    ) -> bool:
-        """End it now; False if it is not under way."""
-        return self._complete(at, author, body, is_touched=True)
-
-    def _complete(
         self,
+        *,
         at: datetime,
         author: User | None = None,
         body: str = "",
         due: datetime | None = None,
-        **more: Any,
     ) -> bool:
+        """End it now; False if it is not under way."""
         return self._turn(
             [*UNDER_WAY],
             maintenance_completed,
@@ -281,7 +269,7 @@ class Occurrence(models.Model):
             due=due,
             state=States.COMPLETED,
             ended_at=at,
-            **more,
+            is_touched=due is None,
         )
 
     def cancel(
@@ -345,11 +333,11 @@ class Occurrence(models.Model):
 
     def _step(self, due: datetime) -> bool:
         if self.state == States.SCHEDULED:
-            return self._start(due, due=due)
+            return self.start(at=due, due=due)
         is_done = self.state == States.VERIFYING
         if is_done or not self.maintenance.verify_before_completion:
-            return self._complete(due, due=due)
-        return self._verify(due, due=due)
+            return self.complete(at=due, due=due)
+        return self.verify(at=due, due=due)
 
     # What a maintenance does with its dates
 
@@ -503,6 +491,7 @@ class Occurrence(models.Model):
         at: datetime,
         author: User | None = None,
         due: datetime | None = None,
+        is_touched: bool = False,
         **changes: Any,
     ) -> bool:
         """Change it, if it is in one of the states; with `due`, if it still is due."""
@@ -514,6 +503,7 @@ class Occurrence(models.Model):
             was, held = self._as_was(), self.held
             for name, value in changes.items():
                 setattr(self, name, value)
+            self.is_touched = self.is_touched or is_touched
             self._keep_order()
             self._keep_count(was, at)
             self.due_at = self._next_due()

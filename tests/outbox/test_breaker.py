@@ -7,44 +7,7 @@ from django.utils import timezone
 
 from outbox import delivery, rendering
 from outbox.channels import Content
-from outbox.models import Attempt, Circuit, Message, message
-
-
-@pytest.fixture(autouse=True)
-def _say_hello():
-    rendering.register("hello", lambda m: Content(subject="Hi", values=m.values))
-
-
-@pytest.fixture
-def queue(db):
-    def queue(trigger, number=1, **more):
-        first = Message.objects.count()
-        Message.queue(
-            message(
-                dedup_key=f"hello:{first + n}",
-                renderer="hello",
-                kind=trigger.kind,
-                values={"n": first + n},
-                trigger=trigger,
-                **more,
-            )
-            for n in range(number)
-        )
-
-    return queue
-
-
-@pytest.fixture
-def attempt(db):
-    """Attempt once whatever is due now, one after the other; return how many."""
-
-    def attempt(a_lane=50):
-        taken = Message.claim_due(at=timezone.now(), a_lane=a_lane)
-        for row in taken:
-            delivery.settle([delivery.deliver(row)])
-        return len(taken)
-
-    return attempt
+from outbox.models import Attempt, Circuit, Message
 
 
 @pytest.fixture

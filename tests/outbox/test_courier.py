@@ -5,35 +5,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from outbox import delivery, rendering
-from outbox.channels import Content
-from outbox.models import Attempt, Message, message
+from outbox import delivery
+from outbox.models import Attempt, Message
 from tests.servers import WebServer
 from tests.workers import eventually
 
-
-@pytest.fixture(autouse=True)
-def _say_hello():
-    rendering.register("hello", lambda m: Content(subject="Hi", values=m.values))
-
-
-@pytest.fixture
-def queue(transactional_db):
-    def queue(trigger, number=1, **more):
-        first = Message.objects.count()
-        Message.queue(
-            message(
-                dedup_key=f"hello:{first + n}",
-                renderer="hello",
-                kind=trigger.kind,
-                values={"n": first + n},
-                trigger=trigger,
-                **more,
-            )
-            for n in range(number)
-        )
-
-    return queue
+# Threads of their own write what they have sent.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

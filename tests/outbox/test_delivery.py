@@ -14,15 +14,8 @@ from tests.workers import eventually
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-@pytest.fixture(autouse=True)
-def _say_hello():
-    rendering.register(
-        "hello", lambda m: Content(subject="Hi", text="Hello", values=m.values)
-    )
-
-
 @pytest.fixture
-def queue(db):
+def queue(db, _say_hello):
     def queue(trigger=None, number=1, values=None, **more):
         more.setdefault("kind", trigger.kind if trigger else "email")
         row = message(
@@ -36,20 +29,6 @@ def queue(db):
         return Message.objects.get(dedup_key=row.dedup_key)
 
     return queue
-
-
-@pytest.fixture
-def attempt(db):
-    """Attempt once whatever is due at a moment, on this thread."""
-
-    def attempt(at=None):
-        at = at or timezone.now()
-        taken = Message.claim_due(at=at, a_lane=50)
-        for row in taken:
-            delivery.settle([delivery.deliver(row)])
-        return len(taken)
-
-    return attempt
 
 
 @pytest.mark.django_db

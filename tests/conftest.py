@@ -1,3 +1,4 @@
+import secrets
 import threading
 from datetime import timedelta
 
@@ -94,6 +95,13 @@ def api(db):
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
     return client
+
+
+@pytest.fixture
+def own_cache(settings):
+    """A cache with nothing in it, which tests that run beside share with nobody."""
+    own = {**settings.CACHES["default"], "KEY_PREFIX": secrets.token_hex(4)}
+    settings.CACHES = {"default": own}
 
 
 @pytest.fixture

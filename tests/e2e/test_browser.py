@@ -5,7 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 
 from incidents.models import Incident, State
@@ -49,10 +48,9 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium, live_server, settings):
+def visit(chromium, live_server, settings, own_cache):
     """Open a tab on the site; at the end, nothing may have gone wrong in it."""
     settings.TOCSIN_URL = live_server.url
-    cache.clear()
     contexts, troubles = [], []
 
     def note(trouble):

@@ -1,14 +1,12 @@
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 
 from subscriptions.models import Subscriber
 
 
 @pytest.fixture(autouse=True)
-def forgetful():
+def _forgetful(own_cache):
     """What one test asked for does not count against the next one."""
-    cache.clear()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ from .incident import Incident, IncidentQuerySet
 from .maintenance import Maintenance, MaintenanceImpact
 from .maintenance_settings import MaintenanceSettings
 from .occurrence import Occurrence, OccurrenceUpdate, Reminder
+from .relation import Relation
+from .severity_labels import SeverityLabels
 from .state import State
 from .story import Impact, IncidentAlert, IncidentUpdate, UpdateVersion
 from .template import UpdateTemplate
@@ -22,7 +24,9 @@ __all__ = [
     "Occurrence",
     "OccurrenceUpdate",
     "Refused",
+    "Relation",
     "Reminder",
+    "SeverityLabels",
     "State",
     "TimelineEntry",
     "UpdateTemplate",

@@ -128,6 +128,23 @@ class Automation(OneRow):
     )
     # How severe what each source finds is; what is not named is as the alert says.
     source_severities = models.JSONField(default=dict, blank=True, editable=False)
+    nag_after = models.PositiveIntegerField(
+        "ask for news after",
+        default=30,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_080)],
+        help_text="Minutes in which an open incident has had no update; its owner is "
+        "asked. Empty for never.",
+    )
+    nag_again_after = models.PositiveIntegerField(
+        "and again after",
+        default=60,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_080)],
+        help_text="Minutes since the last update. Empty for once only.",
+    )
     group_wait = models.PositiveIntegerField(
         "gather mails for",
         default=30,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import models, transaction
 from django.db.models import F, Q, UniqueConstraint, Value
 from django.db.models.functions import Greatest
@@ -129,6 +129,21 @@ class Incident(models.Model):
         editable=False,
         related_name="own_incidents",
     )
+    # The incident that tells of it instead: it is told nowhere by itself any more.
+    merged_into = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="merged",
+    )
+    # Known to members of these groups alone, and never public while it is so.
+    is_private = models.BooleanField("private", default=False, editable=False)
+    groups = models.ManyToManyField(Group, blank=True, related_name="incidents")
+    # When its owner is asked for news, and how often that has happened in a row.
+    nag_at = models.DateTimeField(null=True, blank=True, editable=False)
+    nags = models.PositiveSmallIntegerField(default=0, editable=False)
     # One for many monitors that failed at once; when the newest of them began.
     is_umbrella = models.BooleanField(default=False, editable=False)
     newest_join_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -162,6 +177,9 @@ class Incident(models.Model):
                 fields=["publish_at"],
                 condition=~Q(publish_at=None),
                 name="incidents_to_publish",
+            ),
+            models.Index(
+                fields=["nag_at"], condition=~Q(nag_at=None), name="incidents_to_nag"
             ),
         ]
 

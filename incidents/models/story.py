@@ -70,6 +70,12 @@ class IncidentUpdate(models.Model):
     notifies = models.BooleanField(default=True, editable=False)
     # When it is to be told; empty once it is.
     publish_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What it then does: promise more so many minutes later, and change impacts:
+    # levels by the number of the monitor, empty for one that is spared.
+    promises_minutes = models.PositiveIntegerField(
+        null=True, blank=True, editable=False
+    )
+    impact_changes = models.JSONField(default=dict, blank=True, editable=False)
     edited_at = models.DateTimeField(null=True, blank=True, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 

@@ -1,22 +1,33 @@
 """An incident with its whole timeline, to be kept elsewhere."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
 
+from . import printing
 from .lengths import duration
-from .markdown import escape
-from .models import Incident, TimelineEntry
+from .markdown import escape, plain, render
+from .models import Incident, State, TimelineEntry
 from .timeline import in_order
+
+_LINK: Final = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
+_COLOURS: Final = {
+    Incident.Severity.MINOR: "#b07c00",
+    Incident.Severity.MAJOR: "#a80f24",
+    Incident.Severity.CRITICAL: "#a80f24",
+}
+_OVER: Final = "#0c7a5f"
 
 
 class Export(NamedTuple):
+    label: str
     content_type: str
     ending: str
-    make: Callable[[Incident], str]
+    make: Callable[[Incident], str | bytes]
 
 
 def as_markdown(incident: Incident) -> str:
@@ -27,16 +38,33 @@ def as_markdown(incident: Incident) -> str:
 
 
 def _facts(incident: Incident) -> str:
+    rows = facts(incident).items()
+    return "\n".join(f"- **{name}:** {escape(value)}" for name, value in rows)
+
+
+def facts(incident: Incident) -> dict[str, str]:
+    """What is known of it, in the order in which people ask."""
     until = incident.ended_at or timezone.now()
-    lasting = duration(until - incident.started_at)
-    rows = {
+    return {
         "State": incident.get_state_display(),
-        "Severity": incident.get_severity_display(),
+        "Severity": incident.severity_label,
+        "Source": incident.badge or incident.get_source_display(),
         "Began": _moment(incident.started_at),
         "Ended": _moment(incident.ended_at) if incident.ended_at else "not yet",
-        "Lasted" if incident.ended_at else "Lasting": lasting,
+        "Lasted" if incident.ended_at else "Lasting": duration(
+            until - incident.started_at
+        ),
+        "Owner": str(incident.owner or "nobody"),
+        "Labels": ", ".join(str(label) for label in incident.labels.all()) or "none",
+        "Monitors": ", ".join(_affected(incident)) or "none",
     }
-    return "\n".join(f"- **{name}:** {value}" for name, value in rows.items())
+
+
+def _affected(incident: Incident) -> list[str]:
+    """Each monitor with what it suffered last."""
+    impacts = incident.impacts.select_related("monitor").order_by("started_at", "pk")
+    last = {impact.monitor: impact.get_level_display().lower() for impact in impacts}
+    return [f"{monitor} ({level})" for monitor, level in last.items()]
 
 
 def _told(entry: TimelineEntry) -> str:
@@ -49,13 +77,47 @@ def _told(entry: TimelineEntry) -> str:
     return f"{who}: {entry.get_kind_display()}\n\n{quoted}"
 
 
+def as_pdf(incident: Incident) -> bytes:
+    """Return the same to be printed: words as people read them, without markup."""
+    is_over = incident.state == State.RESOLVED
+    severity = Incident.Severity(incident.severity)
+    record = printing.Record(
+        kicker=f"Incident {incident.pk}",
+        title=incident.title,
+        colour=_OVER if is_over else _COLOURS[severity],
+        facts=facts(incident),
+        entries=[_printed(entry) for entry in in_order(incident)],
+        printed_at=timezone.now(),
+    )
+    return printing.pdf(record)
+
+
+def _printed(entry: TimelineEntry) -> printing.Entry:
+    body = entry.facts.get("body")
+    if body is None:
+        return printing.Entry(entry.happened_at, entry.actor, entry.text)
+    kind = entry.get_kind_display()
+    return printing.Entry(entry.happened_at, entry.actor, kind, _words(body))
+
+
+def _words(body: str) -> str:
+    """What Markdown says; paper cannot be clicked, so addresses stand in it."""
+    html = render(body).replace("<li>", "<li>\N{BULLET} ")
+    return plain(_LINK.sub(_spelled, html))
+
+
+def _spelled(link: re.Match[str]) -> str:
+    address, words = link.groups()
+    return words if address in {words, f"mailto:{words}"} else f"{words} ({address})"
+
+
 def as_json(incident: Incident) -> str:
     """Return the same for programs."""
     made = {
         "id": incident.pk,
         "title": incident.title,
         "state": incident.state,
-        "severity": incident.get_severity_display().lower(),
+        "severity": Incident.Severity(incident.severity).name.lower(),
         "started_at": _iso(incident.started_at),
         "ended_at": _iso(incident.ended_at),
         "timeline": [_row(entry) for entry in in_order(incident)],
@@ -83,6 +145,7 @@ def _iso(at: datetime | None) -> str | None:
 
 
 EXPORTS: Final[Mapping[str, Export]] = {
-    "markdown": Export("text/markdown; charset=utf-8", "md", as_markdown),
-    "json": Export("application/json", "json", as_json),
+    "markdown": Export("Markdown", "text/markdown; charset=utf-8", "md", as_markdown),
+    "json": Export("JSON", "application/json", "json", as_json),
+    "pdf": Export("PDF", "application/pdf", "pdf", as_pdf),
 }

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -230,6 +231,16 @@ class Desk(admin.ModelAdmin):
             for route, name, page in _pages[self.opts.label]
         ]
         return [*added, *super().get_urls()]
+
+    # Django's own makes a widget of each, a sixth of what a list costs.
+    def action_checkbox(self, obj: Any) -> SafeString:
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" '
+            'aria-label="Select this object for an action - {}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            obj,
+        )
 
     def object_actions(self, shown: Any) -> list[ObjectAction]:
         """Return the actions that make sense for this object as it is now."""

@@ -6,6 +6,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from monitors.models import Label, Monitor
+from monitors.models.severity import severity_choices
 
 from .conditions.status import VALUES as STATUS_VALUES
 from .models import AlertRule
@@ -112,6 +113,8 @@ class AlertRuleForm(forms.ModelForm):
         current = Monitor.objects.current().defer("config")
         self.fields["monitors"].queryset = current  # type: ignore[attr-defined]
         self.fields["labels"].queryset = Label.objects.all()  # type: ignore[attr-defined]
+        severity: Any = self.fields["incident_severity"]
+        severity.choices = [severity.choices[0], *severity_choices()]
         if self.instance.pk:
             self._fill_in(self.instance)
 

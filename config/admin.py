@@ -65,7 +65,7 @@ class TocsinAdminSite(AdminSite):
             **self.each_context(request),
             "title": "Now",
             "now": now,
-            "page": front_page.look(now),
+            "page": front_page.look(now, request.user),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/index.html", context)
@@ -121,7 +121,7 @@ class TocsinAdminSite(AdminSite):
             "monitors": Monitor.objects.current(),
             "alerts": Alert.objects.triggered(),
             "rules": AlertRule.objects.current(),
-            "incidents": Incident.objects.open(),
+            "incidents": Incident.objects.open().visible_to(request.user),
             "subscribers": Subscriber.objects.confirmed(),
             "failed": Message.objects.given_up(),
         }

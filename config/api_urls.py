@@ -26,13 +26,15 @@ from alerting.alerts_api import AlertViewSet
 from alerting.api import AlertRuleViewSet
 from alerting.decisions_api import DecisionViewSet, WhyViewSet
 from alerting.silences_api import SilenceViewSet
-from incidents.api import IncidentViewSet, UpdateTemplateViewSet
+from incidents.api import UpdateTemplateViewSet
 from incidents.maintenance_api import MaintenanceViewSet, OccurrenceViewSet
+from incidents.merging_api import RelatedIncidentViewSet
 from incidents.simulation_api import TrialViewSet
 from monitors.api import MonitorViewSet, ResultsViewSet
 from monitors.corrections_api import CorrectionViewSet
 from monitors.labels_api import LabelViewSet
 from outbox.api import MessageViewSet, TriggerViewSet
+from statuspages.api import IncidentPagesViewSet
 from subscriptions.api import SubscriberViewSet
 
 router = SimpleRouter()
@@ -46,7 +48,7 @@ router.register("triggers", TriggerViewSet, "trigger")
 router.register("alerts", AlertViewSet, "alert")
 router.register("decisions", DecisionViewSet, "decision")
 router.register("silences", SilenceViewSet, "silence")
-router.register("incidents", IncidentViewSet, "incident")
+router.register("incidents", RelatedIncidentViewSet, "incident")
 router.register("update-templates", UpdateTemplateViewSet, "update-template")
 router.register("maintenances", MaintenanceViewSet, "maintenance")
 router.register(
@@ -94,6 +96,10 @@ class Nowhere(APIView):
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/monitors/<slug:tag>/why/", WhyViewSet.as_view({"get": "retrieve"})),
+    path(
+        "v1/incidents/<int:pk>/pages/",
+        IncidentPagesViewSet.as_view({"get": "retrieve", "put": "update"}),
+    ),
     path("v1/", include(router.urls)),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),

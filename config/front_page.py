@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import (
     Count,
     Exists,
@@ -128,9 +129,9 @@ class FrontPage:
         return f"{self.statuses.get(Status.UP, 0)} of {self.monitors} monitors up"
 
 
-def look(at: datetime) -> FrontPage:
-    """Read what is wrong at this moment."""
-    incidents = Incident.objects.open()
+def look(at: datetime, user: User | AnonymousUser) -> FrontPage:
+    """Read what is wrong at this moment, as far as somebody may see it."""
+    incidents = Incident.objects.open().visible_to(user)
     alerts = Alert.objects.triggered().filter(incident_number=None)
     unwatched = unwatched_monitors()
     failing = Transition.objects.filter(announced_at=None).exclude(error="")
@@ -273,7 +274,7 @@ def incident_work(incident: Any) -> Work:
     mild = incident.now and not any(i.level == Impact.Level.DOWN for i in incident.now)
     facts = [
         "A draft." if incident.is_draft else "",
-        f"{incident.get_state_display()}, {incident.get_severity_display().lower()}.",
+        f"{incident.get_state_display()}, {incident.severity_label}.",
         ", ".join(impact.monitor.name for impact in incident.now),
     ]
     return Work(

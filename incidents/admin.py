@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -19,7 +19,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access import desk
-from access.forms import UTCInput
 from alerting.models import Alert
 from monitors.admin import MonitorInline
 from monitors.models import Monitor
@@ -29,8 +28,11 @@ from . import (
     automation_admin,  # noqa: F401  registers its own page
     maintenance_admin,  # noqa: F401  the same
     markdown,
+    merging_admin,  # noqa: F401  adds its own pages
 )
 from .exporting import EXPORTS
+from .fields import Later, Moment, Words
+from .listing import IncidentList
 from .models import (
     Author,
     Impact,
@@ -42,6 +44,7 @@ from .models import (
     TimelineEntry,
     UpdateTemplate,
 )
+from .severity_admin import SeverityFilter, severity_field
 from .timeline import Line, lines
 
 LOOKS = {"DOWN": "down", "DEGRADED": "degraded", "PARTIAL": "degraded"}
@@ -50,44 +53,6 @@ SEVERITIES = {
     Incident.Severity.MAJOR: "down",
     Incident.Severity.CRITICAL: "down",
 }
-
-
-class Moment(forms.DateTimeField):
-    """A moment in UTC, as browsers' own fields write it."""
-
-    widget = UTCInput
-
-    def clean(self, value: Any) -> datetime | None:
-        at: datetime | None = super().clean(value)
-        if at and at > timezone.now():
-            raise forms.ValidationError("This moment is still to come; times are UTC.")
-        if at and at.year < 2000:
-            raise forms.ValidationError("This moment lies before the year 2000.")
-        return at
-
-
-class Later(forms.DateTimeField):
-    """A moment to come, in UTC."""
-
-    widget = UTCInput
-
-    def clean(self, value: Any) -> datetime | None:
-        at: datetime | None = super().clean(value)
-        if at and at <= timezone.now():
-            raise forms.ValidationError("This moment has passed; times are UTC.")
-        return at
-
-
-class Words(forms.CharField):
-    """Markdown of which something is seen."""
-
-    def clean(self, value: Any) -> str:
-        body: str = super().clean(value)
-        try:
-            IncidentUpdate(body=body).clean()
-        except ValidationError as error:
-            raise forms.ValidationError(error.messages) from error
-        return body
 
 
 class OpenForm(forms.ModelForm):
@@ -105,9 +70,50 @@ class OpenForm(forms.ModelForm):
         help_text="UTC. When people began to notice, which may be earlier than now.",
     )
 
+    severity = severity_field()
+    ended_at = Moment(
+        label="Ended at",
+        required=False,
+        help_text="UTC. Only for what is over: it is told on the pages, nobody gets a "
+        "message.",
+    )
+    closing = Words(
+        label="How it ended",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=20_000,
+        required=False,
+        help_text="Markdown. The last update of what is over.",
+    )
+    is_quiet = forms.BooleanField(label="Page only, tell nobody", required=False)
+    is_draft = forms.BooleanField(
+        label="As a draft",
+        required=False,
+        help_text="Nobody outside sees it until it is published: its pages can be "
+        "chosen first.",
+    )
+
     class Meta:
         model = Incident
-        fields = ["title", "summary", "started_at", "severity"]
+        fields = ["title", "summary", "started_at", "severity", "owner", "labels"]
+        fields += ["groups"]
+        widgets = dict.fromkeys(("labels", "groups"), forms.CheckboxSelectMultiple)
+        labels = {"groups": "Seen by"}
+        help_texts = {
+            "groups": "Nobody else sees it, and it is never public. None: everybody."
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offer_owners(self)
+
+    def clean(self) -> dict[str, Any] | None:
+        said = super().clean() or {}
+        began, ended = said.get("started_at"), said.get("ended_at")
+        if began and ended and ended < began:
+            self.add_error("ended_at", "It had not begun by then.")
+        if said.get("closing") and not ended:
+            self.add_error("closing", "Only what is over has a last update.")
+        return said
 
 
 PROMISES = [("", "No promise"), ("30", "30 min"), ("60", "1 h"), ("120", "2 h")]
@@ -183,14 +189,10 @@ class UpdateForm(forms.Form):
         return said
 
     def _refuse_unfit(self, said: dict[str, Any]) -> None:
-        """Only what is told now can promise more, or change what is affected."""
+        """What ends an incident promises nothing."""
         is_over = said.get("state") == State.RESOLVED
-        if said.get("next_update") and (is_over or said.get("publish_at")):
-            text = "Only what is told now and ends nothing can promise more."
-            self.add_error("next_update", text)
-        if said.get("publish_at") and self.impacts:
-            text = "Only what is told now can change what is affected."
-            self.add_error("publish_at", text)
+        if said.get("next_update") and is_over:
+            self.add_error("next_update", "Only what ends nothing can promise more.")
 
 
 class EditForm(forms.Form):
@@ -216,6 +218,7 @@ class EditForm(forms.Form):
 class FactsForm(forms.ModelForm):
     version = forms.IntegerField(widget=forms.HiddenInput)
     started_at = Moment(label="Began", help_text="UTC")
+    severity = severity_field()
 
     class Meta:
         model = Incident
@@ -223,14 +226,19 @@ class FactsForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        staff = User.objects.filter(is_staff=True, is_active=True)
-        self.fields["owner"].queryset = staff  # type: ignore[attr-defined]
+        offer_owners(self)
 
     def clean_started_at(self) -> datetime:
         at: datetime = self.cleaned_data["started_at"]
         if self.instance.ended_at and at > self.instance.ended_at:
             raise forms.ValidationError("It had ended by then.")
         return at
+
+
+def offer_owners(form: forms.ModelForm) -> None:
+    """Let those be chosen who can deal with it."""
+    staff = User.objects.filter(is_staff=True, is_active=True)
+    form.fields["owner"].queryset = staff  # type: ignore[attr-defined]
 
 
 class ImpactForm(forms.Form):
@@ -276,7 +284,8 @@ class VisibilityFilter(admin.SimpleListFilter):
         return [
             ("public", "Everybody"),
             ("draft", "Operators: drafts"),
-            ("discarded", "Nobody: discarded drafts"),
+            ("private", "Some operators: private"),
+            ("discarded", "Nobody: discarded or merged"),
         ]
 
     def choices(self, changelist: Any) -> Any:
@@ -287,10 +296,11 @@ class VisibilityFilter(admin.SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[Incident]
     ) -> QuerySet[Incident]:
-        waiting = Q(published_at=None, discarded_at=None)
+        waiting = Q(published_at=None, discarded_at=None, is_private=False)
         chosen = {
-            "public": ~Q(published_at=None),
+            "public": ~Q(published_at=None) & Q(merged_into=None),
             "draft": waiting,
+            "private": Q(is_private=True),
             "discarded": ~Q(discarded_at=None),
         }
         return queryset.filter(chosen.get(self.value() or "", Q(discarded_at=None)))
@@ -335,7 +345,7 @@ class IncidentAdmin(desk.Retiring):
         OpenFilter,
         VisibilityFilter,
         "state",
-        "severity",
+        SeverityFilter,
         "source",
         ("owner", admin.RelatedOnlyFieldListFilter),
         ("labels", admin.RelatedOnlyFieldListFilter),
@@ -363,23 +373,51 @@ class IncidentAdmin(desk.Retiring):
         "_discarded": "discard",
     }
 
+    fieldsets: ClassVar[Any] = [
+        (None, {"fields": ["title", "summary", "started_at", "severity"]}),
+        (
+            "Who deals with it, and who hears of it",
+            {
+                "fields": ["owner", "labels", "is_draft", "is_quiet", "groups"],
+                "classes": ["collapse"],
+            },
+        ),
+        (
+            "If it is over already",
+            {"fields": ["ended_at", "closing"], "classes": ["collapse"]},
+        ),
+    ]
+
     # The list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
         impacts = Impact.objects.select_related("monitor")
-        incidents = super().get_queryset(request)
+        everything: Any = super().get_queryset(request)
+        incidents = everything.visible_to(request.user)
         # A join would count over again what a search has found twice.
         told = IncidentUpdate.objects.filter(incident=OuterRef("pk")).order_by()
         number = told.values("incident").annotate(number=Count("pk")).values("number")
         said = Coalesce(Subquery(number), 0)
-        return incidents.annotate(said=said).prefetch_related(
+        newest = Subquery(told.order_by("-at").values("at")[:1])
+        return incidents.annotate(said=said, told_at=newest).prefetch_related(
             Prefetch("impacts", impacts, to_attr="every_impact")
         )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[IncidentList]:
+        return IncidentList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Incident], bool]:
+        kept = IncidentUpdate.every.kept()
+        return queryset.saying(search_term, among=kept), False
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, incident: Incident) -> SafeString:
         if incident.deleted_at:
             return desk.state("no_data", "Deleted")
+        if incident.merged_into_id:
+            return desk.state("no_data", "Merged")
         if incident.discarded_at:
             return desk.state("no_data", "Discarded")
         if incident.is_draft:
@@ -387,7 +425,7 @@ class IncidentAdmin(desk.Retiring):
             return format_html("{}<small>{}</small>", draft, countdown(incident))
         if incident.is_open:
             state = format_html("<b>{}</b>", incident.get_state_display())
-            return format_html("{}{}", state, promise(incident))
+            return format_html("{}{}", state, promise(incident) or silence(incident))
         return desk.state("up", incident.get_state_display())
 
     @admin.display(description="Opened by", ordering="badge")
@@ -396,7 +434,7 @@ class IncidentAdmin(desk.Retiring):
 
     @admin.display(description="Severity", ordering="severity")
     def shown_severity(self, incident: Incident) -> str:
-        word = incident.get_severity_display()
+        word = incident.severity_label
         look = SEVERITIES[Incident.Severity(incident.severity)]
         return desk.state(look, word) if incident.is_open else word
 
@@ -428,11 +466,10 @@ class IncidentAdmin(desk.Retiring):
         self, request: HttpRequest, form: Any, formsets: Any, change: bool
     ) -> None:
         rows = [row for formset in formsets for row in formset.cleaned_data]
+        said = dict(form.cleaned_data)
         incident = Incident.open(
-            title=form.cleaned_data["title"],
-            summary=form.cleaned_data["summary"],
-            started_at=form.cleaned_data["started_at"],
-            severity=form.cleaned_data["severity"],
+            notifies=not said.pop("is_quiet"),
+            **said,
             impacts={row["monitor"]: row["level"] for row in rows if row},
             at=timezone.now(),
             source=Incident.Source.DASHBOARD,
@@ -449,7 +486,8 @@ class IncidentAdmin(desk.Retiring):
     def response_add(
         self, request: HttpRequest, obj: Incident, post_url_continue: str | None = None
     ) -> HttpResponse:
-        self.message_user(request, "The incident is open, and people are being told.")
+        opened = Incident.objects.get(pk=obj.pk)
+        self.message_user(request, said_of(opened))
         return HttpResponseRedirect(desk.address(obj))
 
     def delete_model(self, request: HttpRequest, obj: Incident) -> None:
@@ -485,7 +523,7 @@ class IncidentAdmin(desk.Retiring):
 
     def export_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponse:
         """The incident with its whole timeline, as a file."""
-        incident = get_object_or_404(Incident, pk=pk)
+        incident = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_view_permission(request, incident):
             raise PermissionDenied
         if form not in EXPORTS:
@@ -498,7 +536,7 @@ class IncidentAdmin(desk.Retiring):
 
     def update_view(self, request: HttpRequest, pk: int, update: int) -> HttpResponse:
         """Edit an update, take it back, or tell now what waits."""
-        incident = get_object_or_404(Incident, pk=pk)
+        incident = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_change_permission(request, incident):
             raise PermissionDenied
         kept = IncidentUpdate.every.kept().filter(incident=incident)
@@ -601,6 +639,7 @@ class IncidentAdmin(desk.Retiring):
         said = form.cleaned_data
 
         waits, soon = said["publish_at"], said["next_update"]
+        begins = waits or timezone.now()
 
         def write(current: Incident) -> None:
             facts = {
@@ -608,16 +647,13 @@ class IncidentAdmin(desk.Retiring):
                 "body": said["body"],
                 "author": author(request),
                 "notifies": not said["is_quiet"],
+                "next_update_at": soon and begins + soon,
+                "impacts": form.impacts,
             }
             if waits:
                 current.schedule(**facts, publish_at=waits)
             else:
-                current.update(
-                    **facts,
-                    at=said["at"] or timezone.now(),
-                    next_update_at=soon and timezone.now() + soon,
-                    impacts=form.impacts,
-                )
+                current.update(**facts, at=said["at"] or begins)
 
         words = "Scheduled an update" if waits else "Wrote an update"
         return self.change(request, incident, said["version"], write, words)
@@ -802,8 +838,8 @@ class IncidentAdmin(desk.Retiring):
             "may_change": self.has_change_permission(request, incident),
             "may_publish": self.may_publish(request),
             "countdown": countdown(incident),
-            "promise": promise(incident),
-            "reach": desk.panels(request, incident, "draft"),
+            "promise": promise(incident) or silence(incident),
+            "reach": incident.is_draft and desk.panels(request, incident, "draft"),
             "may_delete": self.has_delete_permission(request, incident),
             "states": State.choices,
             "update_form": update_form(
@@ -825,6 +861,19 @@ class IncidentAdmin(desk.Retiring):
         }
         page = "admin/incidents/incident/workspace.html"
         return TemplateResponse(request, page, context)
+
+
+def said_of(opened: Incident) -> str:
+    """What has become of an incident that somebody has entered."""
+    if opened.is_draft:
+        return "The draft waits to be published; nobody outside sees it."
+    if opened.is_private:
+        return "The incident is kept among those who may see it."
+    if not opened.is_open:
+        return "The incident is entered; nobody gets a message."
+    if not opened.updates.filter(notifies=True).exists():
+        return "The incident is open; nobody gets a message."
+    return "The incident is open, and people are being told."
 
 
 def revise_impacts(
@@ -855,6 +904,18 @@ def promise(incident: Incident) -> str | SafeString:
         late = desk.length((timezone.now() - at).total_seconds())
         return format_html('<small class="late">update overdue by {}</small>', late)
     return format_html("<small>next update {}</small>", desk.since(at))
+
+
+def silence(incident: Any) -> str | SafeString:
+    """For how long nobody has told anything, if that is too long already."""
+    now = timezone.now()
+    is_late = incident.nags or (incident.nag_at and incident.nag_at <= now)
+    if not (is_late and incident.is_awaited):
+        return ""
+    length = desk.length(
+        (now - incident.silent_since(incident.told_at)).total_seconds()
+    )
+    return format_html('<small class="late">no news for {}</small>', length)
 
 
 def author(request: HttpRequest) -> Any:
@@ -899,7 +960,10 @@ def fact(line: Line) -> str | SafeString:
 def exports(incident: Incident) -> list[tuple[str, str]]:
     """The forms there are, each with its address."""
     name = "admin:incidents_incident_export"
-    return [(f.capitalize(), reverse(name, args=[incident.pk, f])) for f in EXPORTS]
+    return [
+        (export.label, reverse(name, args=[incident.pk, form]))
+        for form, export in EXPORTS.items()
+    ]
 
 
 def deliveries(incident: Incident) -> dict[str, Any]:
@@ -920,6 +984,7 @@ def title(incident: Incident) -> str:
 
 def incidents_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
     current = Incident.objects.current().filter(discarded_at=None)
+    current = current.visible_to(request.user)
     impacts = Impact.objects.filter(monitor=monitor, incident__in=current)
     newest = impacts.select_related("incident").order_by("-started_at")[:20]
     return desk.table(

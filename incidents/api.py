@@ -2,7 +2,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpResponse
@@ -33,6 +33,7 @@ from access.api import (
     Edited,
     Listed,
     PastField,
+    RelatedField,
     StrictModelSerializer,
     StrictSerializer,
     TrueFalseFilter,
@@ -49,6 +50,7 @@ from .models import (
     Author,
     Impact,
     Incident,
+    IncidentQuerySet,
     IncidentUpdate,
     State,
     TimelineEntry,
@@ -58,7 +60,7 @@ from .models import (
 
 READ_ONLY = [
     *("state", "source", "badge", "ended_at", "publish_at", "discarded_at"),
-    "next_update_at",
+    *("next_update_at", "merged_into", "is_private"),
 ]
 
 
@@ -84,6 +86,16 @@ class OwnerField(serializers.SlugRelatedField):
         if data == "":
             self.fail("does_not_exist", value=data)
         return super().run_validation(data)
+
+
+class GroupsField(RelatedField):
+    """Groups of operators by their names."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        given = {"queryset": Group.objects.all(), "key": "name", "max_length": 100}
+        super().__init__(
+            **{"child": serializers.CharField(max_length=150), **given, **kwargs}
+        )
 
 
 class ImpactSerializer(StrictSerializer):
@@ -186,17 +198,19 @@ class WrittenSerializer(UpdateSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         is_note, waits = attrs.get("is_internal"), attrs.get("publish_at")
+        promise = attrs.get("next_update_at")
         if not self.instance and not is_note and "state" not in attrs:
             raise ValidationError({"state": ["This field is required."]})
         if is_note and (waits or "state" in attrs):
             text = "An internal note is written now, and is of no consequence."
             raise ValidationError({"is_internal": [text]})
-        promises = "next_update_at" in attrs
-        if promises and (is_note or waits or attrs.get("state") == State.RESOLVED):
-            text = "Only an update that is told now and ends nothing can promise more."
+        if promise and (is_note or attrs.get("state") == State.RESOLVED):
+            text = "Only an update that is told and ends nothing can promise more."
             raise ValidationError({"next_update_at": [text]})
-        if (is_note or waits) and "impacts" in attrs:
-            text = "Only an update that is told now can change them."
+        if promise and waits and promise <= waits:
+            raise ValidationError({"next_update_at": ["It is told later than that."]})
+        if is_note and "impacts" in attrs:
+            text = "Only an update that is told can change them."
             raise ValidationError({"impacts": [text]})
         if waits and "at" in attrs:
             raise ValidationError({"at": ["It is told at publish_at."]})
@@ -267,6 +281,8 @@ class IncidentSerializer(StrictModelSerializer):
         "is_draft": "Post to publish/ to make a draft public.",
         "publish_at": "Post to hold/ to stop the countdown.",
         "discarded_at": "Post to discard/.",
+        "merged_into": "Post to merge/.",
+        "is_private": "Post the groups that are to see it to restrict/.",
     }
     severity = SeverityField(required=False)
     started_at = PastField(required=False)
@@ -312,6 +328,8 @@ class IncidentSerializer(StrictModelSerializer):
             "is_draft",
             "publish_at",
             "discarded_at",
+            "merged_into",
+            "is_private",
             "url",
             "version",
             "owner",
@@ -338,7 +356,7 @@ class IncidentSerializer(StrictModelSerializer):
     def update(self, instance: Incident, validated_data: dict[str, Any]) -> Incident:
         refuse_stale(instance, validated_data)
         impacts = validated_data.pop("monitors", None)
-        author = _author(self.context["request"])
+        author = author_of(self.context["request"])
         instance.revise(
             **validated_data, impacts=impacts, author=author, at=timezone.now()
         )
@@ -346,13 +364,50 @@ class IncidentSerializer(StrictModelSerializer):
 
 
 class NewIncidentSerializer(IncidentSerializer):
+    """With `ended_at` it is entered afterwards, and nobody gets a message."""
+
     summary = serializers.CharField(max_length=20_000, write_only=True)
     started_at = PastField()
+    ended_at = PastField(required=False, allow_null=True)
+    closing = serializers.CharField(
+        max_length=20_000,
+        write_only=True,
+        required=False,
+        help_text="The words of the last update of one that is over.",
+    )
+    notifies = serializers.BooleanField(
+        write_only=True,
+        required=False,
+        help_text="Whether subscribers get a message; true unless given.",
+    )
+    draft = serializers.BooleanField(
+        source="is_draft",
+        write_only=True,
+        required=False,
+        help_text="Whether it waits to be published; false unless given.",
+    )
+    groups = GroupsField(
+        write_only=True,
+        required=False,
+        help_text="The groups that alone see it, by their names: it is private.",
+    )
     version = serializers.IntegerField(read_only=True)
 
     class Meta(IncidentSerializer.Meta):
-        fields = [*IncidentSerializer.Meta.fields, "summary"]
-        read_only_fields = READ_ONLY
+        fields = [
+            *IncidentSerializer.Meta.fields,
+            *("summary", "closing", "notifies", "draft", "groups"),
+        ]
+        read_only_fields = [name for name in READ_ONLY if name != "ended_at"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        ended = attrs.get("ended_at")
+        if ended and ended < attrs["started_at"]:
+            raise ValidationError({"ended_at": ["It had not begun by then."]})
+        if "closing" in attrs and not ended:
+            text = "Only what is over has a last update; give ended_at."
+            raise ValidationError({"closing": [text]})
+        return super().validate(attrs)
 
     def create(self, validated_data: dict[str, Any]) -> Incident:
         impacts = validated_data.pop("monitors", None)
@@ -362,7 +417,7 @@ class NewIncidentSerializer(IncidentSerializer):
             **given,
             impacts=impacts,
             source=Incident.Source.API,
-            author=_author(self.context["request"]),
+            author=author_of(self.context["request"]),
             at=timezone.now(),
         )
 
@@ -390,6 +445,13 @@ class MarkdownRenderer(JSONRenderer):
     format = "markdown"
 
 
+class PdfRenderer(JSONRenderer):
+    """The same for PDF."""
+
+    media_type = "application/pdf"
+    format = "pdf"
+
+
 class Decided(APIException):
     """What was asked for is not possible any more."""
 
@@ -403,7 +465,14 @@ DECIDED: Any = {
 }
 
 
-def _author(request: Request) -> Author:
+def _behind(request: Request) -> User | AnonymousUser:
+    """Who sees what a request asks for: the operator, or who made the key."""
+    if isinstance(request.auth, ApiKey):
+        return request.auth.created_by or AnonymousUser()
+    return request.user
+
+
+def author_of(request: Request) -> Author:
     if isinstance(request.auth, ApiKey):
         return request.auth.name
     return request.user if isinstance(request.user, User) else None
@@ -416,6 +485,10 @@ class IncidentFilters(FilterSet):
     open = TrueFalseFilter(method="are_open")
     owner = filters.CharFilter("owner__username", help_text="A name.")
     label = filters.CharFilter("labels__name", help_text="A name.")
+    search = filters.CharFilter(
+        method="saying",
+        help_text="Words that title, updates or monitors' names have, all of them.",
+    )
     draft = TrueFalseFilter(
         method="are_drafts", help_text="Only drafts, or only what is public."
     )
@@ -423,6 +496,14 @@ class IncidentFilters(FilterSet):
     class Meta:
         model = Incident
         fields: list[str] = []
+
+    def saying(
+        self, queryset: IncidentQuerySet, name: str, words: str
+    ) -> IncidentQuerySet:
+        # Who may not read notes cannot find out either what is in them.
+        kept = IncidentUpdate.every.kept()
+        may_write = self.request is not None and may(self.request, "incidents:write")
+        return queryset.saying(words, among=kept if may_write else kept.told())
 
     def of_monitor(
         self, queryset: QuerySet[Incident], name: str, tag: str
@@ -437,10 +518,10 @@ class IncidentFilters(FilterSet):
         return queryset.filter(~is_over if value else is_over)
 
     def are_drafts(
-        self, queryset: QuerySet[Incident], name: str, value: bool
-    ) -> QuerySet[Incident]:
+        self, queryset: IncidentQuerySet, name: str, value: bool
+    ) -> IncidentQuerySet:
         if value:
-            return queryset.filter(published_at=None, discarded_at=None)
+            return queryset.drafts()
         return queryset.exclude(published_at=None)
 
 
@@ -454,11 +535,13 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def get_queryset(self) -> QuerySet[Incident]:
         impacts = Impact.objects.select_related("monitor").order_by("pk")
-        found = super().get_queryset()
+        found: Any = super().get_queryset()
         if not may(self.request, "incidents:write"):
-            found = found.exclude(published_at=None)
+            found = found.exclude(published_at=None).filter(merged_into=None)
+        found = found.visible_to(_behind(self.request))
         found = found.select_related("owner")
-        parts = (Prefetch("impacts", impacts), "updates", "labels")
+        updates = IncidentUpdate.objects.defer("html")
+        parts = (Prefetch("impacts", impacts), Prefetch("updates", updates), "labels")
         return found.prefetch_related(*parts)
 
     @extend_schema(request=NewIncidentSerializer, responses={201: IncidentSerializer})
@@ -469,7 +552,7 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Take the incident back: nothing shows or tells of it any more."""
-        self.get_object().delete_by_hand(at=timezone.now(), author=_author(request))
+        self.get_object().delete_by_hand(at=timezone.now(), author=author_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -482,7 +565,7 @@ class IncidentViewSet(Listed, Created, Edited):
     def publish(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Make a draft public; whoever subscribed is told. Again does nothing."""
         incident = self.get_object()
-        incident.publish(at=timezone.now(), author=_author(request))
+        incident.publish(at=timezone.now(), author=author_of(request))
         incident.refresh_from_db()
         self._refuse_discarded(incident)
         return Response(self.shown(incident))
@@ -492,7 +575,7 @@ class IncidentViewSet(Listed, Created, Edited):
     def hold(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Stop the countdown of a draft. Again does nothing."""
         incident = self.get_object()
-        incident.hold(at=timezone.now(), author=_author(request))
+        incident.hold(at=timezone.now(), author=author_of(request))
         self._refuse_discarded(incident)
         self._refuse_public(incident)
         return Response(self.shown(incident))
@@ -505,7 +588,7 @@ class IncidentViewSet(Listed, Created, Edited):
         said = DiscardSerializer(data=request.data)
         said.is_valid(raise_exception=True)
         incident.discard(
-            at=timezone.now(), author=_author(request), **said.validated_data
+            at=timezone.now(), author=author_of(request), **said.validated_data
         )
         incident.refresh_from_db()
         self._refuse_public(incident)
@@ -513,7 +596,11 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def _refuse_discarded(self, incident: Incident) -> None:
         if incident.discarded_at:
-            raise Decided("This draft was discarded.")
+            raise Decided(
+                "This incident became part of another; write to that."
+                if incident.merged_into_id
+                else "This draft was discarded."
+            )
 
     def _refuse_public(self, incident: Incident) -> None:
         if incident.published_at:
@@ -551,7 +638,7 @@ class IncidentViewSet(Listed, Created, Edited):
             locked = Incident.objects.select_for_update(no_key=True)
             current = locked.get(pk=incident.pk)
             refuse_stale(current, told.validated_data)
-            written = _written(current, told.validated_data, _author(request))
+            written = _written(current, told.validated_data, author_of(request))
         return Response(WrittenSerializer(written).data, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="incidents_update", responses=WholeUpdateSerializer)
@@ -577,7 +664,7 @@ class IncidentViewSet(Listed, Created, Edited):
             told_at=facts.pop("at", None),
             **facts,
             at=timezone.now(),
-            author=_author(request),
+            author=author_of(request),
         )
         return Response(WholeUpdateSerializer(self._update()).data)
 
@@ -589,7 +676,7 @@ class IncidentViewSet(Listed, Created, Edited):
     def take_update_back(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Tell it no longer; the state is that of the latest that is left."""
         update = self._update()
-        if not update.take_back(at=timezone.now(), author=_author(request)):
+        if not update.take_back(at=timezone.now(), author=author_of(request)):
             raise Decided("This is the only update; delete the incident instead.")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -623,13 +710,14 @@ class IncidentViewSet(Listed, Created, Edited):
         responses={
             (200, "text/markdown"): OpenApiTypes.STR,
             (200, "application/json"): OpenApiTypes.OBJECT,
+            (200, "application/pdf"): OpenApiTypes.BINARY,
         },
     )
     @action(
         detail=True,
         filterset_class=None,
         pagination_class=None,
-        renderer_classes=[JSONRenderer, MarkdownRenderer],
+        renderer_classes=[JSONRenderer, MarkdownRenderer, PdfRenderer],
     )
     def export(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """The incident with its timeline, as `as` or Accept says; for who may write."""

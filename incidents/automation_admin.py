@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from access import desk
-from monitors.models import IncidentSeverity as Severity
+from monitors.models.severity import severity_choices
 
 from .models import Automation, badges
 
@@ -44,6 +44,8 @@ class AutomationForm(forms.ModelForm):
             "auto_publish_after",
             "auto_publish_min_severity",
             "auto_discard",
+            "nag_after",
+            "nag_again_after",
             "group_wait",
             "group_interval",
             "critical_bypasses",
@@ -56,6 +58,8 @@ class AutomationForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        least: Any = self.fields["auto_publish_min_severity"]
+        least.choices = [least.choices[0], *severity_choices()]
         for badge, severity in self.instance.source_severities.items():
             self.initial.setdefault(_field(badge), severity)
 
@@ -69,7 +73,7 @@ class AutomationForm(forms.ModelForm):
 def _severity_field(badge: str) -> forms.TypedChoiceField:
     return forms.TypedChoiceField(
         label=badge,
-        choices=[("", "As the alert says"), *Severity.choices],
+        choices=lambda: [("", "As the alert says"), *severity_choices()],
         coerce=int,
         empty_value=None,
         required=False,
@@ -129,6 +133,15 @@ class AutomationAdmin(desk.OneRowDesk):
                 "fields": [_field(badge) for badge in badges()],
                 "description": "By what found them, if neither the monitor nor the "
                 "rule says it.",
+            },
+        ),
+        (
+            "News of every open incident",
+            {
+                "fields": ["nag_after", "nag_again_after"],
+                "description": "Its owner is asked, else the owners of the monitors "
+                "it affects, else whoever is told below; also when a promised update "
+                "is overdue.",
             },
         ),
         (

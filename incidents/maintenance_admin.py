@@ -1,7 +1,7 @@
 """Where operators plan maintenances, and move each of their dates by hand."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -16,11 +16,13 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from access import asking, desk
+from access.forms import UTCInput
 from monitors.admin import MonitorInline
 from monitors.models import Monitor
 
 from .models import Maintenance, MaintenanceImpact, MaintenanceSettings, Occurrence
 from .models.maintenance import TIMES
+from .models.occurrence import States
 
 _CODES: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _DAYS: Final = (
@@ -326,6 +328,11 @@ class ExtendForm(forms.Form):
     ends_at = _local_field("Until", help_text="In UTC.")
 
 
+class MoveForm(forms.Form):
+    starts_at = forms.DateTimeField(label="From", widget=UTCInput, help_text="In UTC.")
+    ends_at = forms.DateTimeField(label="Until", widget=UTCInput, help_text="In UTC.")
+
+
 class CancelForm(forms.Form):
     reason = forms.CharField(
         max_length=500, required=False, help_text="Readers are told of it."
@@ -334,7 +341,7 @@ class CancelForm(forms.Form):
 
 @admin.register(Occurrence)
 class OccurrenceAdmin(desk.Log):
-    actions = ["start", "extend", "verify", "complete", "cancel"]
+    actions = ["start", "move", "extend", "verify", "complete", "cancel"]
     list_display = ["maintenance", "shown_state", "begins", "ends"]
     list_filter = ["state"]
     list_select_related = ["maintenance"]
@@ -347,11 +354,11 @@ class OccurrenceAdmin(desk.Log):
 
     def object_actions(self, shown: Occurrence) -> list[desk.ObjectAction]:
         wanted = {
-            "SCHEDULED": ["start", "extend", "cancel"],
+            "SCHEDULED": ["start", "move", "extend", "cancel"],
             "IN_PROGRESS": ["extend", "verify", "complete", "cancel"],
             "VERIFYING": ["extend", "complete", "cancel"],
         }
-        labels = {"start": "Start now", "extend": "Extend…"}
+        labels = {"start": "Start now", "move": "Move…", "extend": "Extend…"}
         return [
             desk.ObjectAction(name, labels.get(name, name.capitalize()))
             for name in wanted.get(shown.state, [])
@@ -368,6 +375,27 @@ class OccurrenceAdmin(desk.Log):
     @admin.action(description="Complete", permissions=["operate"])
     def complete(self, request: HttpRequest, queryset: QuerySet[Occurrence]) -> None:
         self._turn(request, queryset, "complete", "completed.")
+
+    @admin.action(description="Move…", permissions=["operate"])
+    def move(
+        self, request: HttpRequest, queryset: QuerySet[Occurrence]
+    ) -> HttpResponse | None:
+        """Plan one for another time, once it is said which."""
+        ahead = [one for one in queryset if one.state == States.SCHEDULED]
+        if len(ahead) != 1:
+            self.message_user(request, "Choose one that is still to come.", "warning")
+            return None
+        planned = {name: getattr(ahead[0], name) for name in MoveForm.base_fields}
+        said = request.POST if asking.is_confirmed(request) else None
+        form = MoveForm(said, initial=planned)
+        if not form.is_valid():
+            return self._ask(request, ahead, "move", "Move", form)
+        try:
+            self._turn(request, ahead, "move", "moved.", **form.cleaned_data)
+        except ValidationError as error:
+            form.add_error(None, error)
+            return self._ask(request, ahead, "move", "Move", form)
+        return None
 
     @admin.action(description="Extend…", permissions=["operate"])
     def extend(
@@ -398,7 +426,7 @@ class OccurrenceAdmin(desk.Log):
     def _turn(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Occurrence],
+        queryset: Iterable[Occurrence],
         name: str,
         outcome: str,
         **facts: Any,
@@ -410,7 +438,7 @@ class OccurrenceAdmin(desk.Log):
     def _ask(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Occurrence],
+        queryset: Iterable[Occurrence],
         action: str,
         submit: str,
         form: forms.Form,

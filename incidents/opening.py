@@ -47,9 +47,9 @@ class Case:
     @property
     def past(self) -> list[PastIncident]:
         """The earlier ones of the same rule and monitor."""
-        return [past_of(i) for i in self.incidents if self._is_same(i)]
+        return [past_of(i) for i in self.incidents if self.is_same(i)]
 
-    def _is_same(self, incident: Incident) -> bool:
+    def is_same(self, incident: Incident) -> bool:
         of_rule = incident.rule_id == self.alert.rule_id is not None
         return of_rule and incident.monitor_id == self.alert.monitor_id is not None
 
@@ -68,7 +68,8 @@ def _incidents(alert: Alert, at: datetime) -> list[Incident]:
 
     No window, cooldown or breaker looks further back than a day.
     """
-    wanted = GOES_ON & Q(is_umbrella=True)
+    took_over = Incident.objects.exclude(merged_into=None).values("merged_into")
+    wanted = GOES_ON & (Q(is_umbrella=True) | Q(pk__in=took_over))
     if alert.monitor_id is not None:
         since = min(alert.began_at, at) - A_DAY
         moments = ("created_at", "ended_at", "discarded_at", "deleted_at")
@@ -163,7 +164,7 @@ def _judge(alert: Alert, at: datetime) -> tuple[Case, Verdict | None]:
 
 
 def _decide(case: Case) -> Verdict | None:
-    if _gather(case):
+    if _gather(case) or _rejoin(case):
         return None
     verdict = _over_quota(case) or safeguards.judge(
         case.past,
@@ -198,10 +199,13 @@ def _belongs(case: Case, umbrella: Incident) -> bool:
     newest = umbrella.newest_join_at or umbrella.started_at
     if safeguards.joins(newest, case.alert.began_at):
         return True
-    links = umbrella.alert_links.filter(
-        alert__rule=case.alert.rule_id, alert__monitor=case.alert.monitor_id
-    )
-    return links.exists()
+    return _tells_of(umbrella, case.alert)
+
+
+def _tells_of(incident: Incident, alert: Alert) -> bool:
+    """Whether it has, or had, an alert of the same rule and monitor."""
+    same = {"alert__rule": alert.rule_id, "alert__monitor": alert.monitor_id}
+    return None not in same.values() and incident.alert_links.filter(**same).exists()
 
 
 def _begin_storm(case: Case) -> bool:
@@ -217,6 +221,19 @@ def _begin_storm(case: Case) -> bool:
     telling.storm(umbrella, failing, case.settings)
     _note_storm(case, umbrella)
     return True
+
+
+def _rejoin(case: Case) -> bool:
+    """Let it join what tells of its rule and monitor since two became one."""
+    for incident in case.incidents:
+        took_over = incident.goes_on and not case.is_same(incident)
+        if not (took_over and _tells_of(incident, case.alert)):
+            continue
+        if incident.join(case.alert, severity=case.severity):
+            reason = f"It is told of by the incident {incident.pk}, as it was before."
+            case.note("duplicate", reason, Decision.Verdict.JOINED)
+            return True
+    return False
 
 
 def _note_storm(case: Case, umbrella: Incident) -> None:
@@ -273,6 +290,7 @@ def _open(case: Case) -> None:
         severity=case.severity,
         is_draft=is_draft,
         publish_at=None if has_tripped else settings.publish_at(case.severity, at),
+        settings=settings,
     )
     if has_tripped:
         _note_breaker(case, incident)

@@ -1,6 +1,7 @@
 from django.dispatch import Signal
 
-# An incident has become public, with its first update.
+# An incident has become public, with its first update; without one if it was
+# entered afterwards, and nobody is to be told.
 # All five are sent inside the transaction of the change; a listener writes a
 # row and returns. Provides: incident (Incident), update (IncidentUpdate).
 incident_published = Signal()
@@ -15,9 +16,18 @@ incident_resolved = Signal()
 # A resolved public incident goes on.
 incident_reopened = Signal()
 
-# An incident was deleted: nothing of it is to be told any more.
+# An incident was deleted, or merged into another: nothing of it is to be told
+# any more.
 # Provides: incident (Incident).
 incident_deleted = Signal()
+
+# What severities are called was changed. Sent inside the transaction.
+# Provides: labels (SeverityLabels).
+severities_renamed = Signal()
+
+# An incident was split, before anybody hears of the new one.
+# Provides: incident (Incident), made (Incident).
+incident_split = Signal()
 
 # A maintenance is planned; its first date tells of it.
 # All six are sent inside the transaction of the change. Provides: occurrence

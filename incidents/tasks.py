@@ -4,7 +4,7 @@ from typing import Final
 from celery import shared_task
 from django.utils import timezone
 
-from . import clock, opening
+from . import clock, nagging, opening
 from .models import Incident, IncidentUpdate, Refused
 
 logger = logging.getLogger(__name__)
@@ -14,7 +14,8 @@ MOST_AT_ONCE: Final = 500
 
 @shared_task
 def sweep() -> None:
-    """Publish the drafts whose time has come, and look again at what was refused."""
+    """Publish drafts whose time has come, look again at what was refused, and ask
+    for news where there has been none for too long."""
     now = timezone.now()
     for draft in Incident.objects.due(now).order_by("publish_at")[:MOST_AT_ONCE]:
         try:
@@ -26,6 +27,7 @@ def sweep() -> None:
             opening.look_again(refused, at=now)
         except Exception:
             logger.exception("The refusal of %s could not be judged", refused.pk)
+    nagging.sweep(now)
 
 
 @shared_task

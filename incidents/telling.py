@@ -1,4 +1,5 @@
-"""What operators are told of automatic incidents that are held back.
+"""What operators are told: of automatic incidents that are held back, and of those
+that go on without news.
 
 Each message is queued once: its key says of what and for whom it is.
 """
@@ -8,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.conf import settings as site
+from django.contrib.auth.models import User
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -66,6 +69,43 @@ def quota(settings: Automation, *, at: datetime) -> None:
     _queue(_to_all("quota", f"quota:{month}", values, settings, ""))
 
 
+def nag(incident: Incident, settings: Automation) -> list[str]:
+    """Ask for news: the owner, else those of its monitors, else all who are told.
+
+    Returns their names.
+    """
+    since = incident.silent_since(incident.told_at_last())
+    facts = {"number": incident.nags, "since": since.isoformat()}
+    values = {"incident": incident.pk, **facts}
+    promised = incident.promised_at.isoformat() if incident.promised_at else ""
+    key = f"nag:{incident.pk}:{since.isoformat()}:{promised}:{incident.nags}"
+    people = _responsible(incident)
+    if people or incident.is_private:
+        _queue(_to_person("nag", key, values, one, incident.cause) for one in people)
+        return [one.get_username() for one in people]
+    messages = _to_all("nag", key, values, settings, incident.cause)
+    _queue(messages)
+    return [str(one.trigger) for one in messages]
+
+
+def _responsible(incident: Incident) -> list[User]:
+    """Return whose the incident is: who owns it, else its monitors.
+
+    Of a private one nobody hears who may not know of it: those are asked instead
+    who may.
+    """
+    people = User.objects.filter(is_active=True).exclude(email="").order_by("pk")
+    inside = people.filter(pk__in=User.objects.filter(groups__in=incident.groups.all()))
+    may_know = people
+    if incident.is_private:
+        may_know = people.filter(Q(pk__in=inside) | Q(is_superuser=True))
+    owner = may_know.filter(owned_incidents=incident)
+    affected = incident.impacts.filter(ended_at=None).values("monitor")
+    own = Monitor.objects.filter(Q(pk__in=affected) | Q(pk=incident.monitor_id))
+    owners = may_know.filter(pk__in=own.values("owner"))
+    return list(owner) or list(owners) or list(inside if incident.is_private else ())
+
+
 def _to_all(
     renderer: str,
     key: str,
@@ -97,17 +137,21 @@ def _to_owner(
     owner = monitor.owner if monitor else None
     if owner is None or not owner.email or not owner.is_active:
         return []
-    return [
-        message(
-            dedup_key=f"{key}:owner:{owner.pk}",
-            kind="email",
-            destination=owner.email,
-            renderer=renderer,
-            values=values,
-            recipient_key=f"operator:{owner.pk}",
-            topic_key=topic,
-        )
-    ]
+    return [_to_person(renderer, key, values, owner, topic)]
+
+
+def _to_person(
+    renderer: str, key: str, values: Mapping[str, Any], person: User, topic: str
+) -> Message:
+    return message(
+        dedup_key=f"{key}:owner:{person.pk}",
+        kind="email",
+        destination=person.email,
+        renderer=renderer,
+        values=values,
+        recipient_key=f"operator:{person.pk}",
+        topic_key=topic,
+    )
 
 
 def _queue(messages: Iterable[Message]) -> None:
@@ -125,6 +169,7 @@ def register() -> None:
         "storm": _storm,
         "breaker": _breaker,
         "quota": _quota,
+        "nag": _nag,
     }
     for name, renderer in said.items():
         rendering.register(name, renderer)
@@ -169,6 +214,46 @@ def _quota(message: Message) -> Content:
     ]
     subject = "No more automatic incidents this month"
     return _content("quota", subject, lines, None, "down")
+
+
+def _nag(message: Message) -> Content:
+    incident = _silent(message)
+    now = timezone.now()
+    since = datetime.fromisoformat(message.values["since"])
+    silence = duration(now - since)
+    lines = [f"It goes on, and nobody has told anything new for {silence}."]
+    subject = f"No news for {silence}: {incident.title}"
+    if incident.promised_at:
+        by = incident.promised_at.astimezone(UTC)
+        late = duration(now - incident.promised_at)
+        promised = f"An update was promised by {by:%H:%M} UTC, {late} ago."
+        subject, lines = f"Update overdue: {incident.title}", [promised, *lines]
+    lines.append("Whatever is told, also that nothing has changed, ends this.")
+    return _content("nag", subject, lines, incident)
+
+
+def _silent(message: Message) -> Incident:
+    """The incident, if it is still the one that this asks about."""
+    incident = _found(message)
+    since = incident.silent_since(incident.told_at_last())
+    if not incident.is_awaited:
+        raise Withdrawn("The incident is over, or told of elsewhere.")
+    if since > datetime.fromisoformat(message.values["since"]):
+        raise Withdrawn("There is news meanwhile.")
+    if incident.nags > message.values["number"] or _asks_again(incident):
+        raise Withdrawn("It is asked again at this moment.")
+    if incident.is_private and message.recipient_key not in _keys(incident):
+        raise Withdrawn("The incident is private.")
+    return incident
+
+
+def _asks_again(incident: Incident) -> bool:
+    """Whether the next sweep asks, so that this comes too late."""
+    return incident.nag_at is not None and incident.nag_at <= timezone.now()
+
+
+def _keys(incident: Incident) -> set[str]:
+    return {f"operator:{one.pk}" for one in _responsible(incident)}
 
 
 def _found(message: Message) -> Incident:
@@ -233,7 +318,7 @@ def _values(
         and {
             "id": incident.pk,
             "title": incident.title,
-            "severity": incident.get_severity_display().lower(),
+            "severity": Incident.Severity(incident.severity).name.lower(),
             "url": f"{site.TOCSIN_URL}{incident.admin_path}",
         },
         "site": {"url": site.TOCSIN_URL},

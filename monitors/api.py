@@ -49,7 +49,6 @@ OUTCOME: Final = ("status", "latency_ms", "error", "phases")
 SEVERITIES: Final = [(one.name.lower(), one.label) for one in IncidentSeverity]
 
 
-@extend_schema_field(serializers.ChoiceField(choices=SEVERITIES))
 class SeverityField(serializers.ChoiceField):
     """minor, major or critical; kept as numbers, so that they can be compared."""
 

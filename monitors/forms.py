@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from access.forms import KindForm, UTCInput
 
 from .models import Correction, Label, Monitor
+from .models.severity import severity_choices
 
 # What to do about a moment that cannot be read.
 UNREADABLE: Final = {"invalid": "Give a moment such as 2026-11-21T14:02:03, in UTC."}
@@ -102,6 +103,7 @@ class MonitorForm(KindForm):
             self.fields["interval"].required = False
             self._offer_parents(self.fields["parents"])
             self._offer_owners(self.fields["owner"])
+            self._offer_severities(self.fields["incident_severity"])
             self._leave_to("incident_severity", "as its rule says")
             self._leave_to("incident_drafts", "as the settings say")
 
@@ -117,6 +119,9 @@ class MonitorForm(KindForm):
             Q(is_active=True) | Q(pk=self.instance.owner_id)
         )
         choice.empty_label = "nobody"
+
+    def _offer_severities(self, choice: Any) -> None:
+        choice.choices = severity_choices()
 
     def _leave_to(self, name: str, words: str) -> None:
         """Say what holds without a choice."""

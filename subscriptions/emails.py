@@ -69,8 +69,8 @@ def incident(message: Message) -> Content:
     )
     if update is None:
         raise Withdrawn("The update was taken back.")
-    if update.incident.deleted_at or not update.incident.published_at:
-        raise Withdrawn("The incident was deleted.")
+    if update.incident.is_withdrawn or not update.incident.published_at:
+        raise Withdrawn("The incident was deleted, or became part of another.")
     page = StatusPage.default()
     return _of_one(page, subscriber, update, message.values["event"])
 

@@ -270,7 +270,8 @@ class Batch(ToEverybody):
 
     def newest(self) -> list["FanOut"]:
         """The newest news of each incident, in the order they came."""
-        shown = self.news.filter(incident__deleted_at=None).order_by("pk")
+        told = {"incident__deleted_at": None, "incident__discarded_at": None}
+        shown = self.news.filter(**told).order_by("pk")
         by_incident = {news.incident_id: news for news in shown}
         return list(by_incident.values())
 
@@ -358,7 +359,7 @@ class FanOut(ToEverybody):
         return is_critical and settings.critical_bypasses
 
     def maker(self) -> Callable[[Subscriber], Message] | None:
-        return None if self.incident.deleted_at else self.message_to
+        return None if self.incident.is_withdrawn else self.message_to
 
     def message_to(self, subscriber: Subscriber) -> Message:
         return message(

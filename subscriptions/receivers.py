@@ -7,8 +7,11 @@ from .models import FanOut, MaintenanceNews
 Kind = MaintenanceNews.Kind
 
 
-def notify_published(incident: Incident, update: IncidentUpdate, **kwargs: Any) -> None:
-    FanOut.begin(incident, update, FanOut.Event.PUBLISHED)
+def notify_published(
+    incident: Incident, update: IncidentUpdate | None, **kwargs: Any
+) -> None:
+    if update:
+        FanOut.begin(incident, update, FanOut.Event.PUBLISHED)
 
 
 def notify_updated(

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from access.models import OneRow
 from alerting.models import Alert, AlertRule
+from incidents.patience import Patience
 from incidents.safeguards import Limits
 from monitors.checkers import CHECKERS
 from monitors.models import IncidentSeverity as Severity
@@ -179,11 +181,21 @@ class Automation(OneRow):
     def clean(self) -> None:
         if self.draft_mode == self.Drafts.BY_SOURCE and not self.draft_sources:
             raise ValidationError({"draft_sources": "Choose at least one."})
+        first, again = self.nag_after, self.nag_again_after
+        if first and again and again <= first:
+            text = f"This has to be later than the first time, {first} minutes."
+            raise ValidationError({"nag_again_after": text})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; what was refused is looked at again under the new settings."""
+        """Save; what is refused or waits for news is so under the new settings."""
         super().save(*args, **kwargs)
         Refused.objects.update(due_at=timezone.now())
+        incidents: Any = apps.get_model("incidents", "Incident")
+        incidents.objects.expect_news(self.patience)
+
+    @property
+    def patience(self) -> Patience:
+        return Patience.of_minutes(self.nag_after, self.nag_again_after)
 
     # What it says of an alert
 

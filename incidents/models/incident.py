@@ -1,17 +1,20 @@
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import models, transaction
-from django.db.models import F, Q, UniqueConstraint, Value
+from django.db.models import F, OuterRef, Q, Subquery, UniqueConstraint, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
+from django.utils.text import smart_split, unescape_string_literal
 
 from alerting.models import Alert, AlertRule, Decision, Transition
 from incidents import markdown, words
+from incidents.patience import Patience
 from incidents.signals import (
     incident_deleted,
     incident_published,
@@ -21,11 +24,12 @@ from incidents.signals import (
 )
 from monitors.models import IncidentSeverity as Severity
 from monitors.models import Label, Monitor, Overlay
+from monitors.models.severity import severity_name
 from outbox.models import cancel
 
 from .automation import Automation, badge_of
 from .state import State
-from .story import Impact, IncidentAlert, IncidentUpdate
+from .story import Impact, IncidentAlert, IncidentUpdate, UpdateQuerySet
 from .timeline import TOCSIN, Author, TimelineEntry, name_of, person
 
 Kind = TimelineEntry.Kind
@@ -33,8 +37,14 @@ Kind = TimelineEntry.Kind
 # Who deals with it stays who it was.
 KEPT: Any = object()
 
+# Of those that are looked for; each costs a look at everything that was ever said.
+MOST_WORDS = 8
+
 # What is going on, whether the public knows of it or not.
 GOES_ON = Q(ended_at=None, deleted_at=None, discarded_at=None)
+
+# Drafts: what the public may come to know of.
+WAITS = Q(published_at=None, discarded_at=None, is_private=False)
 
 
 class IncidentQuerySet(models.QuerySet["Incident"]):
@@ -44,11 +54,39 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 
     def published(self) -> "IncidentQuerySet":
         """What the public may see."""
-        return self.current().exclude(published_at=None)
+        return self.current().exclude(published_at=None).filter(merged_into=None)
 
     def drafts(self) -> "IncidentQuerySet":
         """What waits to be published or discarded."""
-        return self.current().filter(published_at=None, discarded_at=None)
+        return self.current().filter(WAITS)
+
+    def visible_to(self, user: User | AnonymousUser) -> "IncidentQuerySet":
+        """Leave out the private ones whose groups somebody is in none of."""
+        if user.is_superuser and user.is_active:
+            return self
+        if not user.is_active:
+            return self.filter(is_private=False)
+        mine = Incident.groups.through.objects.filter(group__user=user.pk)
+        return self.filter(Q(is_private=False) | Q(pk__in=mine.values("incident")))
+
+    def saying(self, words: str, *, among: UpdateQuerySet) -> "IncidentQuerySet":
+        """What has each of the words in its title, the updates or a monitor's name.
+
+        Each is looked for once, not for every incident; words in quotes are one.
+        """
+        found = self
+        for bit in islice(smart_split(words), MOST_WORDS):
+            is_quoted = len(bit) > 1 and bit[0] == bit[-1] and bit[0] in "'\""
+            word = unescape_string_literal(bit) if is_quoted else bit
+            said = among.filter(body__icontains=word).order_by()
+            named = Monitor.objects.filter(name__icontains=word).order_by()
+            touched = Impact.objects.filter(monitor__in=named.values("pk")).order_by()
+            found = found.filter(
+                Q(title__icontains=word)
+                | Q(pk__in=said.values("incident"))
+                | Q(pk__in=touched.values("incident"))
+            )
+        return found
 
     def due(self, at: datetime) -> "IncidentQuerySet":
         """The drafts that publish themselves by now, unless they are over."""
@@ -62,6 +100,17 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 
     def automatic(self) -> "IncidentQuerySet":
         return self.filter(source=Incident.Source.ALERT)
+
+    @transaction.atomic
+    def expect_news(self, patience: Patience) -> None:
+        """Write down anew when each that goes on is asked about, all at once."""
+        told = IncidentUpdate.objects.filter(incident=OuterRef("pk"))
+        newest = Subquery(told.order_by("-at").values("at")[:1])
+        locked = self.filter(GOES_ON).select_for_update(of=("self",), no_key=True)
+        found: list[Any] = list(locked.order_by("pk").annotate(told_at=newest))
+        for incident in found:
+            incident.expect_news(patience, incident.told_at)
+        self.bulk_update(found, ["nag_at"], batch_size=500)
 
 
 class Incident(models.Model):
@@ -202,9 +251,20 @@ class Incident(models.Model):
         impacts: Mapping[Monitor, str] | None = None,
         owner: User | None = None,
         labels: Iterable[Label] | None = None,
+        groups: Iterable[Group] | None = None,
+        ended_at: datetime | None = None,
+        closing: str = "",
+        notifies: bool = True,
+        is_draft: bool = False,
         author: Author = None,
     ) -> "Incident":
-        """Open a public incident; the summary becomes its first update."""
+        """Open an incident, public or a draft; the summary becomes its first update.
+
+        With `groups` it is private. With `ended_at` it is entered afterwards: what
+        is over is told on the pages, with the words `closing`, and sent to nobody.
+        """
+        groups = [*(groups or ())]
+        notifies = notifies and ended_at is None
         incident = cls.objects.create(
             title=title,
             source=source,
@@ -212,8 +272,11 @@ class Incident(models.Model):
             badge="API" if source == cls.Source.API else "",
             started_at=started_at,
             created_at=at,
-            published_at=at,
+            published_at=None if groups or is_draft else at,
+            is_private=bool(groups),
+            is_held=is_draft,
             owner=owner,
+            nag_at=Automation.current().patience.next_end(at),
         )
         with incident._logging_at_once():
             incident._log_opening(author)
@@ -224,8 +287,20 @@ class Incident(models.Model):
                 incident._label(labels, at, author)
             for monitor, impact in (impacts or {}).items():
                 incident._lay(monitor, impact, at=started_at, author=author)
-            first = incident._write(State.INVESTIGATING, summary, started_at, author)
-        incident_published.send(sender=cls, incident=incident, update=first)
+            if groups:
+                incident._admit(groups, at, author)
+            first = incident._write(
+                State.INVESTIGATING, summary, started_at, author, notifies=notifies
+            )
+        if ended_at:
+            incident.update(
+                state=State.RESOLVED,
+                body=closing or "This incident was resolved.",
+                at=max(ended_at, started_at),
+                author=author,
+                notifies=False,
+            )
+        incident._tell(incident_published, first if notifies else None)
         return incident
 
     @classmethod
@@ -237,13 +312,15 @@ class Incident(models.Model):
         severity: int | None = None,
         is_draft: bool = False,
         publish_at: datetime | None = None,
+        settings: Automation | None = None,
     ) -> "Incident":
         """Open the incident of an alert, public at once or as a draft.
 
         Raises IntegrityError if its rule and monitor have an open one.
         """
+        automation = settings or Automation()
         if severity is None:
-            severity = Automation().severity_of(alert, alert.rule, alert.monitor)
+            severity = automation.severity_of(alert, alert.rule, alert.monitor)
         return cls._open_by_itself(
             alert,
             words.triggered(alert),
@@ -254,6 +331,7 @@ class Incident(models.Model):
             monitor_id=alert.monitor_id,
             published_at=None if is_draft else at,
             publish_at=publish_at if is_draft else None,
+            nag_at=None if is_draft else automation.patience.next_end(at),
         )
 
     @classmethod
@@ -318,6 +396,8 @@ class Incident(models.Model):
         ):
             return False
         self.refresh_from_db()
+        self.expect_news(Automation.current().patience, at)
+        self.save(update_fields=["nag_at"])
         self._log(Kind.PUBLISHED, "Became public", at=at, author=author)
         impacts = self.impacts.select_related("monitor")
         Overlay.objects.bulk_create(self._overlay(impact) for impact in impacts)
@@ -349,6 +429,33 @@ class Incident(models.Model):
         self._log(Kind.DISCARDED, said, at=at, author=author, reason=reason)
         self._end_impacts(at)
         return True
+
+    @transaction.atomic
+    def restrict(
+        self, groups: Iterable[Group], *, at: datetime, author: Author = None
+    ) -> bool:
+        """Let these groups alone know of it; without any it is a draft, and held.
+
+        False if it is public or withdrawn: what people know cannot be hidden.
+        """
+        self._lock()
+        if self.published_at or self.is_withdrawn:
+            return False
+        chosen = [*groups]
+        self.is_private, self.is_held, self.publish_at = bool(chosen), True, None
+        self.expect_news(Automation.current().patience, at)
+        self.version += 1
+        self.save(
+            update_fields=["is_private", "is_held", "publish_at", "nag_at", "version"]
+        )
+        self._admit(chosen, at, author)
+        return True
+
+    def _admit(self, groups: list[Group], at: datetime, author: Author) -> None:
+        self.groups.set(groups)
+        names = sorted(group.name for group in groups)
+        said = f"Private: seen by {', '.join(names)}" if names else "No longer private"
+        self._log(Kind.PRIVACY, said, at=at, author=author, groups=names)
 
     @transaction.atomic
     def hold(self, *, at: datetime | None = None, author: Author = None) -> bool:
@@ -407,6 +514,15 @@ class Incident(models.Model):
         return note
 
     @transaction.atomic
+    def remark(
+        self, kind: str, text: str, *, at: datetime, author: Author = None, **facts: Any
+    ) -> None:
+        """Write down what an app above has changed about it."""
+        self._lock()
+        self._log(kind, text, at=at, author=author, **facts)
+        self._count_change()
+
+    @transaction.atomic
     def schedule(
         self,
         *,
@@ -415,11 +531,21 @@ class Incident(models.Model):
         publish_at: datetime,
         author: Author = None,
         notifies: bool = True,
+        next_update_at: datetime | None = None,
+        impacts: Mapping[Monitor, str] | None = None,
     ) -> IncidentUpdate:
-        """Write an update that is told at a moment to come."""
+        """Write an update that is told at a moment to come, with all it changes."""
         self._lock()
+        more = next_update_at and (next_update_at - publish_at).total_seconds() // 60
         waits = self._compose(
-            state, body, publish_at, author, notifies=notifies, publish_at=publish_at
+            state,
+            body,
+            publish_at,
+            author,
+            notifies=notifies,
+            publish_at=publish_at,
+            promises_minutes=more,
+            impact_changes={m.pk: level for m, level in (impacts or {}).items()},
         )
         said = f"An update is to be told at {publish_at:%Y-%m-%d %H:%M} UTC"
         self._log(
@@ -466,6 +592,7 @@ class Incident(models.Model):
     def _promise(
         self, next_update_at: datetime | None, *, at: datetime, author: Author
     ) -> None:
+        self.nags = 0
         if next_update_at == self.next_update_at:
             return
         self.next_update_at = next_update_at
@@ -500,6 +627,12 @@ class Incident(models.Model):
                 if alert.monitor:
                     self._spare(alert.monitor, at)
                 self._tell(incident_updated, None)
+            return False
+        if self.source != self.Source.ALERT:
+            # It took the alert over: what a person opened, a person ends.
+            if alert.monitor:
+                self._spare(alert.monitor, at)
+            self._tell(incident_updated, None)
             return False
         # Somebody may have written while the checks were recovering.
         at = self.not_before_newest(at)
@@ -582,7 +715,7 @@ class Incident(models.Model):
 
     @transaction.atomic
     def join(self, alert: Alert, *, severity: int) -> bool:
-        """Take one more alert under the umbrella, while it is open."""
+        """Take one more alert, while it is open: of a storm, or of what it took over."""
         self._lock()
         if not self.goes_on:
             return False
@@ -596,7 +729,8 @@ class Incident(models.Model):
             title = words.storm_title(self._count_affected())
             worst = max(self.severity, severity)
             self._retitle(title, worst, alert.began_at, None)
-        self.newest_join_at = max(self.newest_join_at or alert.began_at, alert.began_at)
+        if self.newest_join_at:
+            self.newest_join_at = max(self.newest_join_at, alert.began_at)
         self.version += 1
         self.save(
             update_fields=[
@@ -663,8 +797,8 @@ class Incident(models.Model):
             was, self.title = self.title, title
             self._log_change(Kind.TITLE, was, at=at, author=author)
         if severity is not None and severity != self.severity:
-            label, self.severity = self.get_severity_display(), severity
-            self._log_change(Kind.SEVERITY, label, at=at, author=author)
+            before, self.severity = self.severity, severity
+            self._log_severity(before, at=at, author=author)
 
     def _assign(self, owner: User | None, at: datetime, author: Author) -> None:
         if owner == self.owner:
@@ -696,6 +830,44 @@ class Incident(models.Model):
         if self._end_impacts(at, monitor=monitor.pk):
             said = f"{monitor}: no longer affected"
             self._log(Kind.IMPACT, said, at=at, author=author, monitor=monitor.tag)
+
+    # Asking for news
+
+    def expect_news(self, patience: Patience, told_at: datetime | None) -> None:
+        """Say when its owner is asked for news, without saving that."""
+        self.nag_at = None
+        if self.is_awaited:
+            since = self.silent_since(told_at)
+            self.nag_at = patience.next_end(since, self.promised_at, self.nags)
+
+    @transaction.atomic
+    def count_nag(self, patience: Patience, *, at: datetime) -> bool:
+        """Count that its owner is asked now; False if that is not due any more."""
+        self._lock()
+        told_at = self.told_at_last()
+        since = self.silent_since(told_at)
+        ends = patience.ends(since, self.promised_at) if self.is_awaited else ()
+        passed = sum(end <= at for end in ends)
+        is_due = passed > self.nags
+        self.nags = max(passed, self.nags)
+        self.expect_news(patience, told_at)
+        self.save(update_fields=["nags", "nag_at"])
+        return is_due
+
+    def note_nag(self, asked: Sequence[str], *, at: datetime) -> None:
+        """Write down who was asked, if there was anybody."""
+        if asked:
+            said = f"Asked for news: {', '.join(asked)}"
+            self._log(Kind.NAGGED, said, at=at, asked=[*asked], number=self.nags)
+
+    def told_at_last(self) -> datetime | None:
+        newest = self.updates.order_by("-at").values_list("at", flat=True)
+        return newest.first()
+
+    def silent_since(self, told_at: datetime | None) -> datetime:
+        """Return since when nobody has heard anything: it cannot be before it opened."""
+        opened = self.published_at or self.created_at
+        return max(told_at or opened, opened)
 
     # What the transitions are made of
 
@@ -738,7 +910,7 @@ class Incident(models.Model):
             at=self.created_at,
             author=author,
             source=self.source,
-            severity=self.get_severity_display(),
+            severity=Severity(self.severity).label,
             started_at=self.started_at.isoformat(),
         )
 
@@ -749,12 +921,17 @@ class Incident(models.Model):
         shown = {
             Kind.STATE: State(self.state).label,
             Kind.TITLE: self.title,
-            Kind.SEVERITY: self.get_severity_display(),
         }
         now = shown[Kind(kind)]
         facts = {"from": was, "to": now}
         said = f"{Kind(kind).label}: {was} \u2192 {now}"
         self._log(kind, said, at=at, author=author, **facts)
+
+    def _log_severity(self, was: int, *, at: datetime, author: Author) -> None:
+        """Say it as people do; programs read the names that never change."""
+        said = f"Severity: {severity_name(was)} \u2192 {self.severity_label}"
+        facts = {"from": Severity(was).label, "to": Severity(self.severity).label}
+        self._log(Kind.SEVERITY, said, at=at, author=author, **facts)
 
     def _take(self, alert: Alert) -> None:
         """Make the alert one of this incident's."""
@@ -868,10 +1045,10 @@ class Incident(models.Model):
     def _follow_latest(self) -> None:
         had_ended = self.ended_at
         newest_first = self.updates.order_by("-at", "-pk").values_list("state", "at")
-        self.state, ended = State.INVESTIGATING, None
+        self.state, ended, told_at = State.INVESTIGATING, None, None
         for n, (state, at) in enumerate(newest_first):
             if n == 0:
-                self.state = State(state)
+                self.state, told_at = State(state), at
             if state != State.RESOLVED:
                 break
             ended = at  # a word after the end does not move the end
@@ -880,7 +1057,16 @@ class Incident(models.Model):
         self.version += 1
         if had_ended and not ended:
             self._step_aside()
-        self.save(update_fields=["state", "ended_at", "version", "rule", "is_umbrella"])
+        if self.ended_at is None:
+            self.expect_news(Automation.current().patience, told_at)
+        else:
+            self.nag_at = None
+        self.save(
+            update_fields=[
+                *("state", "ended_at", "version", "rule", "is_umbrella"),
+                *("nag_at", "nags"),
+            ]
+        )
         if self.ended_at:
             self._end_impacts(self.ended_at)
 
@@ -916,6 +1102,11 @@ class Incident(models.Model):
     # Properties
 
     @property
+    def severity_label(self) -> str:
+        """What people call its severity."""
+        return severity_name(self.severity)
+
+    @property
     def cause(self) -> str:
         """What overlays and messages know this incident by."""
         return f"incident:{self.pk}"
@@ -946,6 +1137,17 @@ class Incident(models.Model):
         return self.is_open and self.deleted_at is None
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for news of it: nobody does of a draft."""
+        is_known = self.published_at is not None or self.is_private
+        return self.goes_on and is_known and self.merged_into_id is None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Discarded, deleted, or merged into another."""
+        return bool(self.discarded_at or self.deleted_at)
+
+    @property
     def is_draft(self) -> bool:
-        withdrawn = self.discarded_at or self.deleted_at
-        return self.published_at is None and not withdrawn
+        waits = self.published_at is None and not self.is_private
+        return waits and not self.is_withdrawn

@@ -1,6 +1,6 @@
 """What an incident is made of: its updates, its impacts, its alerts."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -155,11 +155,25 @@ class IncidentUpdate(models.Model):
             return False
         self.publish_at, self.at = None, self.incident.not_before_newest(at)
         self.save(update_fields=["publish_at", "at"])
-        self.incident._promise(None, at=self.at, author=author)
+        self.incident._promise(self._promised(), at=self.at, author=author)
         self.incident._log_update(self, author or self.written_by)
-        told = self if self.notifies else None
-        self.incident._settle(told, at=self.at, author=author or self.written_by)
+        self.incident._settle(
+            self if self.notifies else None,
+            at=self.at,
+            author=author or self.written_by,
+            impacts=self._changes(),
+        )
         return True
+
+    def _promised(self) -> datetime | None:
+        minutes = self.promises_minutes
+        return self.at + timedelta(minutes=minutes) if minutes else None
+
+    def _changes(self) -> dict[Monitor, str]:
+        """The impacts that it changes, of monitors that are still there."""
+        levels = {int(pk): level for pk, level in self.impact_changes.items()}
+        found = Monitor.objects.current().filter(pk__in=levels) if levels else []
+        return {monitor: levels[monitor.pk] for monitor in found}
 
     def _lock(self) -> None:
         """Lock the incident, and read the update as it is now."""

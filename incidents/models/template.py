@@ -15,7 +15,7 @@ from .state import State
 NAMES: Final = {
     "incident.title": "the title",
     "incident.state": "the state it has now, such as Identified",
-    "incident.severity": "Minor, Major or Critical",
+    "incident.severity": "what its severity is called, such as Minor",
     "incident.url": "where people read on",
     "monitors": "the names of the monitors that are affected now",
     "duration": "how long it has lasted, such as 1 hour 5 minutes",
@@ -65,7 +65,7 @@ def _values(incident: Incident) -> dict[str, Any]:
     told = {
         "title": incident.title,
         "state": incident.get_state_display(),
-        "severity": incident.get_severity_display(),
+        "severity": incident.severity_label,
         "url": incident.url,
     }
     return {

@@ -1,8 +1,10 @@
+import sys
 import threading
 import time
 from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
+from celery.signals import worker_init
 from django.db import transaction
 
 import config.settings
@@ -229,3 +231,21 @@ def test_task_that_failed_runs_again():
     for _ in range(2):
         with pytest.raises(ValueError, match="stumbled"):
             stumble()
+
+
+def test_worker_lets_no_thread_that_computes_hold_up_the_others():
+    before = sys.getswitchinterval()
+    own = [
+        one for one in receivers_of(worker_init) if one.__module__ == "config.celery"
+    ]
+    try:
+        for receiver in own:
+            receiver()
+
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def receivers_of(signal):
+    return signal._live_receivers(None)

@@ -2,7 +2,9 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
+from rest_framework.test import APIClient
 
+from access.models import ApiKey
 from alerting.models import Alert
 from incidents.models import Automation
 from incidents.signals import (
@@ -91,3 +93,12 @@ def make_alert(make_monitor, make_rule):
 @pytest.fixture
 def django_permission(db):
     return lambda codename: Permission.objects.get(codename=codename)
+
+
+@pytest.fixture
+def reader(db):
+    """A client whose key may only read incidents."""
+    client = APIClient()
+    key = ApiKey(name="reader", scopes=["incidents:read"]).issue()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    return client

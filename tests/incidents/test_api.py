@@ -4,21 +4,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from rest_framework.test import APIClient
 
-from access.models import ApiKey
 from incidents.models import Incident
 from monitors.models import Label, Overlay
 from subscriptions.models import FanOut
-
-
-@pytest.fixture
-def reader(db):
-    """A client whose key may only read incidents."""
-    client = APIClient()
-    key = ApiKey(name="reader", scopes=["incidents:read"]).issue()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
-    return client
 
 
 @pytest.fixture
@@ -64,6 +53,8 @@ def test_incident_is_opened_and_published(api, make_monitor):
         "is_draft": False,
         "publish_at": None,
         "discarded_at": None,
+        "merged_into": None,
+        "is_private": False,
         "url": f"http://testserver/incidents/{incident.pk}/",
         "version": incident.version,
         "owner": None,

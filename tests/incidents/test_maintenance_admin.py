@@ -193,6 +193,59 @@ def test_extending_asks_until_when(admin):
     assert Occurrence.objects.get().ends_at == minutes(300)
 
 
+def moving(*occurrences):
+    return {"action": "move", "_selected_action": [one.pk for one in occurrences]}
+
+
+def test_moving_asks_for_another_time(admin):
+    occurrence = plan_one()
+    shown = admin.get(f"{DATES}{occurrence.pk}/change/").content.decode()
+    assert "Move…" in shown
+
+    page = admin.post(DATES, moving(occurrence)).content.decode()
+    assert "Move one occurrence?" in page
+    assert f'value="{minutes(60):%Y-%m-%dT%H:%M:%S}"' in page
+    assert f'value="{minutes(120):%Y-%m-%dT%H:%M:%S}"' in page
+    times = {"starts_at": "2026-03-03T01:00", "ends_at": "2026-03-03T02:30"}
+    admin.post(DATES, {**moving(occurrence), "confirmed": "yes", **times})
+
+    occurrence.refresh_from_db()
+    assert occurrence.starts_at == minutes(13 * 60)
+    assert occurrence.ends_at == minutes(14 * 60 + 30)
+    assert occurrence.updates.first().author.username == "ana"
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "why"),
+    [
+        ("2026-03-03T03:00", "2026-03-03T02:30", "It ends after its start"),
+        ("2026-03-01T03:00", "2026-03-01T04:00", "It would be over already."),
+        ("", "2026-03-03T02:30", "This field is required."),
+        ("soon", "2026-03-03T02:30", "Enter a valid date/time."),
+    ],
+)
+def test_unfit_move_is_said_and_what_was_typed_is_kept(admin, starts, ends, why):
+    occurrence = plan_one()
+    times = {"starts_at": starts, "ends_at": ends}
+
+    page = admin.post(DATES, {**moving(occurrence), "confirmed": "yes", **times})
+
+    assert why in errors(page)
+    assert f'value="{ends}"' in page.content.decode()
+    occurrence.refresh_from_db()
+    assert occurrence.starts_at == minutes(60)
+
+
+def test_only_one_that_is_to_come_is_moved(admin):
+    begun, one, other = plan_one(), plan_one(), plan_one()
+    begun.start(at=NOW)
+
+    for chosen in ([begun], [one, other]):
+        page = admin.post(DATES, moving(*chosen), follow=True).content.decode()
+        assert "Choose one that is still to come." in page
+    assert "Move…" not in admin.get(f"{DATES}{begun.pk}/change/").content.decode()
+
+
 def test_pages_open(admin):
     occurrence = plan_one()
 

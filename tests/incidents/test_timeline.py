@@ -1,16 +1,22 @@
 import json
+from datetime import timedelta
 from importlib import import_module
+from io import StringIO
 
 import pytest
+import time_machine
 from django.apps import apps
+from django.core.management import call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from access.models import ApiKey
+from incidents import tasks
 from incidents.models import Incident, TimelineEntry
 from incidents.receivers import open_incident
+from monitors.models import Overlay
 
-from .story import NOW, minutes, recover
+from .story import NOW, announce, minutes, recover
 
 pytestmark = pytest.mark.django_db
 
@@ -211,6 +217,75 @@ def test_every_way_leaves_the_same_rows_signals_and_timeline(
     )
 
 
+def told_by_alert(make_monitor, make_alert, api):
+    alert = make_alert(make_monitor("shop"))
+    announce(alert)
+    recover(alert, minutes(30))
+
+
+def told_by_command(make_monitor, make_alert, api):
+    make_monitor("shop")
+    told = ["--message", "Slow.", "--affects", "shop:down"]
+    call_command("incident", "open", "Slow", *told, stdout=StringIO())
+    number = str(Incident.objects.get().pk)
+    call_command("incident", "resolve", number, "--message", "Over.", stdout=StringIO())
+
+
+def told_by_schedule(make_monitor, make_alert, api):
+    incident = Incident.open(
+        title="Slow",
+        summary="Slow.",
+        started_at=timezone.now(),
+        at=timezone.now(),
+        source="DASHBOARD",
+        impacts={make_monitor("shop"): "DOWN"},
+        author="ana",
+    )
+    soon = timezone.now() + timedelta(minutes=30)
+    facts = {"state": "RESOLVED", "body": "Over.", "author": "ana"}
+    incident.schedule(**facts, publish_at=soon)
+    with time_machine.travel(soon + timedelta(seconds=1), tick=False):
+        tasks.tell_updates.run()
+
+
+def told_by_api(make_monitor, make_alert, api):
+    make_monitor("shop")
+    body = {"title": "Slow", "summary": "Slow.", "started_at": "2026-11-01T10:00:00Z"}
+    monitors = [{"tag": "shop", "impact": "DOWN"}]
+    made = api.post("/api/v1/incidents/", body | {"monitors": monitors}, format="json")
+    path = f"/api/v1/incidents/{made.json()['id']}/updates/"
+    api.post(path, {"state": "RESOLVED", "body": "Over."})
+
+
+@pytest.mark.parametrize(
+    ("way", "actor"),
+    [
+        (told_by_alert, "Tocsin"),
+        (told_by_command, "manage.py"),
+        (told_by_schedule, "ana"),
+        (told_by_api, "tests"),
+    ],
+)
+def test_every_way_to_open_and_end_leaves_the_same_kinds_of_rows(
+    way, actor, db, make_monitor, make_alert, api, heard
+):
+    way(make_monitor, make_alert, api)
+
+    incident = Incident.objects.get()
+    kinds = [entry.kind for entry in incident.timeline.order_by("recorded_at", "pk")]
+    beside = ("ALERT", "SCHEDULED")
+    assert [kind for kind in kinds if kind not in beside] == [
+        *("OPENED", "IMPACT", "UPDATE", "UPDATE", "STATE"),
+    ]
+    assert {entry.actor for entry in incident.timeline.all()} == {actor}
+    assert heard == ["published", "resolved"]
+    assert incident.impacts.get().ended_at == incident.ended_at is not None
+    assert Overlay.objects.get(cause=incident.cause).ended_at == incident.ended_at
+    assert [update.state for update in incident.updates.all()] == [
+        *("RESOLVED", "INVESTIGATING"),
+    ]
+
+
 def test_timeline_is_read_over_the_api(api, opened):
     answer = api.get(f"/api/v1/incidents/{opened.pk}/timeline/")
 
@@ -243,9 +318,9 @@ def test_export_has_all_of_it(api, admin, opened):
     assert "ana: Internal note\n\n> Ask *Ben*\n> # x\n" in as_markdown
     assert by_admin.content.decode().startswith("# Orders fail")
     assert "attachment" in by_admin.headers["Content-Disposition"]
-    assert api.get(f"{path}?as=pdf").status_code == 400
-    pdf = f"/admin/incidents/incident/{opened.pk}/export/pdf/"
-    assert admin.get(pdf).status_code == 404
+    assert api.get(f"{path}?as=word").status_code == 400
+    word = f"/admin/incidents/incident/{opened.pk}/export/word/"
+    assert admin.get(word).status_code == 404
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,7 +19,10 @@ from incidents.api import (
     NewIncidentSerializer,
     UpdateSerializer,
 )
-from incidents.models import Impact, Incident, IncidentQuerySet
+from incidents.models import Author, Impact, Incident, IncidentQuerySet
+
+# Who writes, if nobody says who it is.
+AT_THE_MACHINE = "manage.py"
 
 
 class Command(BaseCommand):
@@ -38,7 +41,7 @@ class Command(BaseCommand):
                 dest="author",
                 metavar="USERNAME",
                 type=tocsin.text,
-                help="who writes it; nobody unless given",
+                help=f"who writes it; {AT_THE_MACHINE} unless given",
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,7 +76,7 @@ class Database:
     """
 
     def __init__(self, author: User | None) -> None:
-        self.author = author
+        self.author: Author = author or AT_THE_MACHINE
 
     def find(self, number: int) -> tocsin.Row:
         found = shown_rows().filter(pk=number).first()
@@ -100,7 +103,7 @@ class Database:
         if row is None:
             raise tocsin.no_incident(incident["id"])
         if row.discarded_at:
-            raise tocsin.Failed(tocsin.CONFLICT, "This draft was discarded.")
+            raise tocsin.Failed(tocsin.CONFLICT, withdrawn(row))
         told = {"state": state or row.state, "body": body}
         accepted = judged(UpdateSerializer(data=told))
         written = row.update(**accepted, at=timezone.now(), author=self.author)
@@ -110,6 +113,13 @@ class Database:
         rows = shown_rows().order_by("-started_at", "-pk")
         found = IncidentFilters(data=dict(filters), queryset=rows).qs[:limit]
         return plain(IncidentSerializer(found, many=True))
+
+
+def withdrawn(incident: Incident) -> str:
+    """Why nothing is written to what was discarded."""
+    if incident.merged_into_id:
+        return f"It became part of {incident.merged_into_id}; write to that."
+    return "This draft was discarded."
 
 
 def shown_rows() -> IncidentQuerySet:

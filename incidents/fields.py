@@ -1,0 +1,52 @@
+"""Fields of the forms in which operators write about incidents."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from access.forms import UTCInput
+
+from .models import IncidentUpdate
+
+
+class Moment(forms.DateTimeField):
+    """A moment in UTC, as browsers' own fields write it."""
+
+    widget = UTCInput
+
+    def clean(self, value: Any) -> datetime | None:
+        at: datetime | None = super().clean(value)
+        if at and at > timezone.now():
+            raise forms.ValidationError("This moment is still to come; times are UTC.")
+        if at and at.year < 2000:
+            raise forms.ValidationError("This moment lies before the year 2000.")
+        return at
+
+
+class Later(forms.DateTimeField):
+    """A moment to come, in UTC."""
+
+    widget = UTCInput
+
+    def clean(self, value: Any) -> datetime | None:
+        at: datetime | None = super().clean(value)
+        if at and at <= timezone.now():
+            raise forms.ValidationError("This moment has passed; times are UTC.")
+        return at
+
+
+class Words(forms.CharField):
+    """Markdown of which something is seen."""
+
+    def clean(self, value: Any) -> str:
+        body: str = super().clean(value)
+        if not body and not self.required:
+            return body
+        try:
+            IncidentUpdate(body=body).clean()
+        except ValidationError as error:
+            raise forms.ValidationError(error.messages) from error
+        return body

@@ -13,7 +13,8 @@ from incidents.models import Incident
 from monitors.admin import MonitorInline
 from monitors.models import Monitor
 
-from .models import ShownMonitor, StatusPage, zone_choices
+from . import incident_pages
+from .models import PageIncident, ShownMonitor, StatusPage, zone_choices
 
 
 class StatusPageForm(forms.ModelForm):
@@ -50,7 +51,10 @@ class StatusPageAdmin(desk.Desk):
     search_fields = ["title", "slug"]
     prepopulated_fields = {"slug": ["title"]}
     lede = "What the public sees."
-    consequence = "Its address answers no more. Monitors and incidents stay."
+    consequence = (
+        "Its address answers no more. Monitors and incidents stay; an incident that "
+        "shows only here shows nowhere then."
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StatusPage]:
         pages = super().get_queryset(request).select_related("snapshot")
@@ -90,7 +94,8 @@ def pages_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
 
 
 def audience(request: HttpRequest, incident: Incident) -> str:
-    pages = [str(page) for page in StatusPage.objects.all()]
+    chosen = [row.page for row in PageIncident.of(incident)]
+    pages = [str(page) for page in chosen or StatusPage.objects.all() if page]
     return format_html(
         "<div><dt>Status pages</dt><dd>{}<small>{}</small></dd></div>",
         len(pages),
@@ -100,3 +105,7 @@ def audience(request: HttpRequest, incident: Incident) -> str:
 
 desk.add_panel(Monitor, pages_of_monitor)
 desk.add_panel(Incident, audience, "audience")
+desk.add_panel(Incident, incident_pages.panel, "side")
+desk.add_page(
+    Incident, "<int:pk>/pages/", incident_pages.choose, "incidents_incident_pages"
+)

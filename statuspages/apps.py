@@ -5,12 +5,14 @@ from incidents.signals import (
     incident_published,
     incident_reopened,
     incident_resolved,
+    incident_split,
     incident_updated,
     maintenance_cancelled,
     maintenance_changed,
     maintenance_completed,
     maintenance_scheduled,
     maintenance_started,
+    severities_renamed,
 )
 from monitors.signals import (
     monitor_paused,
@@ -36,8 +38,10 @@ class StatusPagesConfig(AppConfig):
         incident_resolved.connect(receivers.mark_pages)
         incident_reopened.connect(receivers.mark_pages)
         incident_deleted.connect(receivers.mark_pages)
+        incident_split.connect(receivers.keep_to_its_pages)
         maintenance_scheduled.connect(receivers.mark_pages)
         maintenance_started.connect(receivers.mark_pages)
         maintenance_changed.connect(receivers.mark_pages)
         maintenance_completed.connect(receivers.mark_pages)
         maintenance_cancelled.connect(receivers.mark_pages)
+        severities_renamed.connect(receivers.mark_pages)

@@ -1,13 +1,15 @@
 import zoneinfo
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from celery import current_app
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q, UniqueConstraint
 from django.utils import timezone
 
+from incidents.models import Author, Incident, TimelineEntry
 from monitors.models import Monitor
 
 
@@ -148,3 +150,77 @@ class Snapshot(models.Model):
         """Those marked since they were built, and those whose times grow old."""
         old = Q(built_at=None) | Q(built_at__lte=at - cls.FRESH_FOR)
         return cls.objects.filter(old | ~Q(dirty_at=None))
+
+
+class PageIncident(models.Model):
+    """That an incident shows on a page, and on no other that is not chosen too.
+
+    An incident without such a row is global: it shows on every page it concerns.
+    """
+
+    # Of a page that is gone the row stays, without it: what was meant for that
+    # page alone must not show everywhere from then on.
+    page = models.ForeignKey(
+        StatusPage, models.SET_NULL, null=True, related_name="chosen_for"
+    )
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="chosen_pages")
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            UniqueConstraint(
+                fields=["page", "incident"], name="one_choice_per_page_and_incident"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.incident} on {self.page or 'a page that is gone'}"
+
+    @classmethod
+    def of(cls, incident: Incident) -> "list[PageIncident]":
+        """Return the choices made for an incident, with their pages; read once."""
+        rows = models.Prefetch("chosen_pages", cls.objects.select_related("page"))
+        models.prefetch_related_objects([incident], rows)
+        return list(incident.chosen_pages.all())
+
+    @classmethod
+    @transaction.atomic
+    def choose(
+        cls,
+        incident: Incident,
+        pages: Iterable[StatusPage],
+        *,
+        at: datetime,
+        author: Author = None,
+    ) -> bool:
+        """Show the incident on these pages only or, without any, on all it concerns."""
+        Incident.objects.select_for_update(no_key=True).get(pk=incident.pk)
+        chosen = {page.pk: page for page in pages}
+        rows = cls.objects.filter(incident=incident)
+        was = set(rows.values_list("page", flat=True))
+        if was == chosen.keys():
+            return False
+        rows.delete()
+        PageIncident.objects.bulk_create(
+            PageIncident(page=page, incident=incident) for page in chosen.values()
+        )
+        _remark(incident, chosen.values(), at, author)
+        Snapshot.mark_dirty(pages=_changed(was, {*chosen}))
+        return True
+
+
+def _remark(
+    incident: Incident, pages: Iterable[StatusPage], at: datetime, author: Author
+) -> None:
+    titles = ", ".join(page.title for page in pages)
+    said = f"Shown only on: {titles}" if titles else "Shown on all pages it concerns"
+    slugs = [page.slug for page in pages]
+    kind = TimelineEntry.Kind.PRIVACY
+    incident.remark(kind, said, at=at, author=author, pages=slugs)
+
+
+def _changed(was: set[int | None], now: set[int]) -> list[int] | None:
+    """Return which pages tell something else now; None is all of them."""
+    if not was or not now:
+        return None
+    return [page for page in was ^ now if page is not None]

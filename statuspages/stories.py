@@ -10,10 +10,17 @@ from typing import NamedTuple
 from django.db.models import Exists, OuterRef, Q
 
 from incidents.markdown import plain
-from incidents.models import Impact, Incident, IncidentQuerySet, IncidentUpdate, State
+from incidents.models import (
+    Impact,
+    Incident,
+    IncidentQuerySet,
+    IncidentUpdate,
+    Relation,
+    State,
+)
 from monitors.models import BADNESS, Status
 
-from .models import StatusPage
+from .models import PageIncident, StatusPage
 from .words import LOOKS
 
 
@@ -157,16 +164,45 @@ class Day(NamedTuple):
 
 
 def on_page(page: StatusPage) -> IncidentQuerySet:
-    """Return what the page may tell of, with what telling it needs.
+    """Return what the page may tell of, with what telling it needs."""
+    return _shown_on(page, Incident.objects.published()).prefetch_related(
+        "updates", "impacts__monitor"
+    )
+
+
+def _shown_on(page: StatusPage, found: IncidentQuerySet) -> IncidentQuerySet:
+    """Leave what was chosen for this page, and what concerns it unless for others.
 
     A page that does not show every monitor is silent about the others.
     """
-    found = Incident.objects.published()
+    chosen = PageIncident.objects.filter(incident=OuterRef("pk"))
+    is_global = Q(~Exists(chosen))
     if not page.shows_all:
         of_incident = Impact.objects.filter(incident=OuterRef("pk"))
         shown = of_incident.filter(monitor__in=page.shown.values("monitor"))
-        found = found.filter(Exists(shown) | Q(~Exists(of_incident)))
-    return found.prefetch_related("updates", "impacts__monitor")
+        is_global &= Exists(shown) | Q(~Exists(of_incident))
+    return found.filter(Exists(chosen.filter(page=page)) | is_global)
+
+
+def related(page: StatusPage, incident: Incident) -> IncidentQuerySet:
+    """Return what the page may tell of that has to do with the incident."""
+    others = Relation.objects.filter(incident=incident).values("other")
+    those = Relation.objects.filter(other=incident).values("incident")
+    published = Incident.objects.published()
+    return _shown_on(page, published).filter(Q(pk__in=others) | Q(pk__in=those))
+
+
+def told_instead(page: StatusPage, pk: int) -> Incident | None:
+    """Return the incident that tells of one that was merged, if the page shows it."""
+    seen: set[int] = set()
+    # A merged incident that was never public had no address that could be kept.
+    was_public = Incident.objects.current().filter(is_private=False)
+    merged = _shown_on(page, was_public.exclude(published_at=None))
+    found = merged.filter(pk=pk).first()
+    while found and found.merged_into_id and found.pk not in seen:
+        seen.add(found.pk)
+        found = merged.filter(pk=found.merged_into_id).first()
+    return found if found and found.pk not in {pk, *seen} else None
 
 
 def by_day(stories: list[Story]) -> list[Day]:

@@ -1,11 +1,18 @@
 import gzip
 import hashlib
 import logging
+import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_vary_headers
@@ -19,12 +26,14 @@ from monitors.history import midnights
 from . import maintenance as planned
 from . import snapshot
 from .models import Snapshot, StatusPage
-from .stories import Story, by_day, on_page
+from .stories import Story, by_day, on_page, related, told_instead
 
 logger = logging.getLogger(__name__)
 
 # A snapshot older than this means that no worker builds any.
 STALE_AFTER: Final = timedelta(minutes=2)
+# As many incidents as one page of the history tells of.
+A_PAGE: Final = 50
 # Visitors ask again each time, and mostly hear "not modified"; what stands
 # between may keep a page for seconds.
 CACHE_CONTROL: Final = "public, max-age=0, s-maxage=5"
@@ -61,7 +70,7 @@ def incident(request: HttpRequest, pk: int) -> HttpResponseBase:
     now = timezone.now().astimezone(page.zone)
     found = on_page(page).filter(pk=pk).first()
     if found is None:
-        raise Http404
+        return _instead(page, pk)
     [story] = _stories(page, [found], now)
     reports = [update.at for update in story.updates]
     noticed = min(reports, default=found.started_at) - found.started_at
@@ -76,9 +85,20 @@ def incident(request: HttpRequest, pk: int) -> HttpResponseBase:
             "look": story.look,
             "length": duration(story.lasting),
             "noticed_after": duration(noticed) if is_automatic else "",
+            "related": related(page, found),
             "now": now,
         },
     )
+
+
+def _instead(page: StatusPage, pk: int) -> HttpResponse:
+    """Lead from a merged incident to where it is told of; a merge may be undone."""
+    target = told_instead(page, pk)
+    if target is None:
+        raise Http404
+    response = HttpResponseRedirect(target.path)
+    response.headers["Cache-Control"] = CACHE_CONTROL
+    return response
 
 
 @require_safe
@@ -111,9 +131,15 @@ def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
     following = (first + timedelta(days=31)).replace(day=1)
     begin, end = (midnights(day, 1, page.zone)[0] for day in (first, following))
     told = on_page(page)
-    stories = _stories(
-        page, told.filter(started_at__gte=begin, started_at__lt=end), now
-    )
+    number = _number(request.GET.get("page", "1"))
+    of_month = told.filter(started_at__gte=begin, started_at__lt=end)
+    # One more than is shown says whether there are more.
+    found = list(of_month[(number - 1) * A_PAGE : number * A_PAGE + 1])
+    if number > 1 and not found:
+        raise Http404
+    stories = _stories(page, found[:A_PAGE], now)
+    has_more = len(found) > A_PAGE
+    is_whole = number == 1 and not has_more
     older = told.filter(started_at__lt=begin).order_by("-started_at")
     newest_older = older.values_list("started_at", flat=True).first()
     return _page(
@@ -123,7 +149,9 @@ def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
         {
             "month": first,
             "days": by_day(stories),
-            "total": len(stories),
+            "total": len(stories) if is_whole else of_month.count(),
+            "newer_part": number - 1,
+            "older_part": number + 1 if has_more else None,
             # Months without any incident are skipped on the way back.
             "earlier": newest_older and newest_older.astimezone(page.zone),
             "later": following if following <= now.date() else None,
@@ -136,6 +164,13 @@ def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     context = {"page": StatusPage.objects.filter(is_default=True).first()}
     return HttpResponse(render_to_string("404.html", context), status=404)
+
+
+def _number(said: str) -> int:
+    """The number of a page, from 1; whatever is none is not found."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", said):
+        raise Http404
+    return int(said)
 
 
 def _first_of(month: str) -> date | None:

@@ -3,15 +3,17 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.http import Http404
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerting.models import Alert
-from incidents.models import Incident
+from incidents.models import Incident, Relation
 from monitors.models import MonitorState
 from statuspages import snapshot, views
-from statuspages.models import ShownMonitor, Snapshot, StatusPage
+from statuspages.models import PageIncident, ShownMonitor, Snapshot, StatusPage
 
 
 def age(length):
@@ -217,15 +219,182 @@ def test_incident_of_a_hidden_monitor_is_not_found(
 
 
 @pytest.mark.parametrize("number", [1, 30])
-def test_incident_needs_six_queries_for_any_number(
+def test_incident_needs_eight_queries_for_any_number(
     number, client, page, make_monitor, make_incident, django_assert_num_queries
 ):
     incident = make_incident(*(make_monitor(f"m{n}") for n in range(number)))
     for _ in range(number):
         incident.update(state="IDENTIFIED", body="News.", at=timezone.now())
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         client.get(incident.path)
+
+
+@pytest.fixture
+def relate(db):
+    def relate(incident, other, kind="RELATED"):
+        return Relation.objects.create(incident=incident, other=other, kind=kind)
+
+    return relate
+
+
+def links(response):
+    """The numbers of the incidents that a page leads to."""
+    return set(map(int, re.findall(rb'href="/incidents/(\d+)/"', response.content)))
+
+
+def test_incident_leads_to_what_it_is_related_to_both_ways(
+    client, page, make_incident, relate
+):
+    one, two, three = (make_incident(title=t) for t in ("One", "Two", "Three"))
+    relate(one, two)
+    relate(three, one, kind="DUPLICATE")
+
+    assert links(client.get(one.path)) == {two.pk, three.pk}
+    assert links(client.get(two.path)) == {one.pk}
+    assert links(client.get(three.path)) == {one.pk}
+    assert b"Related" in client.get(one.path).content
+
+
+def test_incident_without_relations_says_nothing_of_them(client, page, make_incident):
+    assert b"Related" not in client.get(make_incident().path).content
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"published_at": None},
+        {"deleted_at": timezone.now()},
+        {"published_at": None, "is_private": True},
+    ],
+)
+def test_relation_to_what_is_not_public_is_not_told(
+    hidden, client, page, make_incident, relate
+):
+    one, other = make_incident(), make_incident(title="Secret trouble")
+    relate(one, other)
+    relate(make_incident(title="Third"), other)
+    Incident.objects.filter(pk=other.pk).update(**hidden)
+
+    response = client.get(one.path)
+
+    assert response.status_code == 200
+    assert b"Secret trouble" not in response.content
+    assert links(response) == set()
+
+
+def test_relation_to_what_was_merged_is_not_told(client, page, make_incident, relate):
+    one, merged, target = make_incident(), make_incident(), make_incident()
+    relate(one, merged)
+    Incident.objects.filter(pk=merged.pk).update(merged_into=target)
+
+    assert links(client.get(one.path)) == set()
+
+
+def test_relation_to_what_shows_on_other_pages_is_not_told(
+    client, page, make_incident, relate
+):
+    partners = StatusPage.objects.create(title="Partners", slug="partners")
+    one, other = make_incident(), make_incident()
+    relate(one, other)
+    PageIncident.objects.create(page=partners, incident=other)
+
+    assert links(client.get(one.path)) == set()
+
+
+def test_title_of_what_is_related_is_escaped(client, page, make_incident, relate):
+    one = make_incident()
+    relate(one, make_incident(title="<img src=x onerror=alert(1)>"))
+
+    html = client.get(one.path).content.decode()
+
+    assert "<img" not in html
+    assert "&lt;img" in html
+
+
+def test_relations_need_as_many_queries_for_few_as_for_many(
+    client, page, make_monitor, make_incident, relate
+):
+    incident, monitor = make_incident(make_monitor("web")), make_monitor("shop")
+    asked = []
+    for number in (1, 30):
+        for n in range(number):
+            relate(incident, make_incident(monitor, title=f"To {number} {n}"))
+            relate(make_incident(monitor, title=f"From {number} {n}"), incident)
+        with CaptureQueriesContext(connection) as queries:
+            response = client.get(incident.path)
+        asked.append(len(queries))
+
+    assert len(links(response)) == 62
+    assert asked[0] == asked[1]
+
+
+def merge(incident, target):
+    Incident.objects.filter(pk=incident.pk).update(merged_into=target)
+
+
+def test_merged_incident_leads_to_where_it_is_told_of(client, page, make_incident):
+    merged, target = make_incident(title="Was merged"), make_incident()
+    merge(merged, target)
+
+    response = client.get(merged.path)
+
+    assert response.status_code == 302
+    assert response.headers["Location"] == target.path
+    assert response.headers["Cache-Control"] == "public, max-age=0, s-maxage=5"
+    assert b"Was merged" not in client.get("/").content
+    assert b"Was merged" not in client.get("/history/").content
+
+    merge(merged, None)
+    assert client.get(merged.path).status_code == 200
+
+
+def test_merged_incident_leads_along_further_merges(client, page, make_incident):
+    first, second, target = (make_incident() for _ in range(3))
+    merge(first, second)
+    merge(second, target)
+
+    assert client.get(first.path).headers["Location"] == target.path
+    assert client.get(second.path).headers["Location"] == target.path
+
+
+def test_merges_in_a_circle_lead_nowhere(client, page, make_incident):
+    one, other = make_incident(), make_incident()
+    merge(one, other)
+    merge(other, one)
+
+    assert client.get(one.path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"published_at": None},
+        {"deleted_at": timezone.now()},
+        {"published_at": None, "is_private": True},
+    ],
+)
+@pytest.mark.parametrize("which", ["merged", "target"])
+def test_merged_incident_leads_from_and_to_what_is_public(
+    which, hidden, client, page, make_incident
+):
+    pair = {"merged": make_incident(), "target": make_incident()}
+    merge(pair["merged"], pair["target"])
+    Incident.objects.filter(pk=pair[which].pk).update(**hidden)
+
+    assert client.get(pair["merged"].path).status_code == 404
+
+
+@pytest.mark.parametrize("which", ["merged", "target"])
+def test_merged_incident_leads_to_nothing_of_other_pages(
+    which, client, page, make_incident
+):
+    partners = StatusPage.objects.create(title="Partners", slug="partners")
+    pair = {"merged": make_incident(), "target": make_incident()}
+    merge(pair["merged"], pair["target"])
+    PageIncident.objects.create(page=partners, incident=pair[which])
+
+    assert client.get(pair["merged"].path).status_code == 404
 
 
 def test_incident_escapes_its_title(client, page, make_incident):
@@ -279,6 +448,24 @@ def test_history_needs_seven_queries_for_any_number(
 
     with django_assert_num_queries(7):
         client.get("/history/")
+
+
+def test_month_with_many_incidents_has_parts(client, page, make_incident, time_machine):
+    time_machine.move_to("2026-11-21T14:32:00Z")
+    for n in range(51):
+        make_incident(title=f"Trouble {n:02}.", back=n)
+
+    first = client.get("/history/").content.decode()
+    second = client.get("/history/2026-11/?page=2").content.decode()
+
+    assert "51 incidents" in first
+    assert "51 incidents" in second
+    assert ("Trouble 49." in first, "Trouble 50." in first) == (True, False)
+    assert ("Trouble 49." in second, "Trouble 50." in second) == (False, True)
+    assert 'href="/history/2026-11/?page=2"' in first
+    assert 'href="/history/2026-11/?page=1"' in second
+    for number in ("3", "0", "x", "9" * 30):
+        assert client.get(f"/history/?page={number}").status_code == 404
 
 
 def test_unknown_address_gets_a_page_of_ours(client, page):

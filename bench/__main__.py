@@ -10,6 +10,7 @@ from . import (
     bars,
     checks,
     hanging,
+    incidents,
     latency,
     many,
     readers,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "bars": bars,
     "simulate": simulate,
     "statements": statements,
+    "incidents": incidents,
 }
 
 

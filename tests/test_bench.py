@@ -144,6 +144,16 @@ def test_statements_do_not_grow_with_the_flush():
     assert set(counts["2"]) <= documented()
 
 
+def test_lists_of_incidents_are_asked_in_every_way():
+    found = bench("incidents", "--incidents=120", "--monitors=3", "--times=1")
+
+    assert set(fields(found)) <= documented()
+    lists = ("admin", "api", "public")
+    assert min(found[name]["queries"] for name in lists) > 0
+    assert found["admin"]["queries_of"].keys() >= {"all", "open=yes", "q=disk", "o=9"}
+    assert found["api"]["cpu_ms_of"]["search=disk"] > 0
+
+
 def test_cpu_of_what_has_ended_counts_with_its_parent():
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])"

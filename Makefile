@@ -22,7 +22,7 @@ demo: venv
 	@exec $(BIN)/python manage.py demo
 
 test: venv-dev
-	$(BIN)/pytest -n 3 --quiet $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal --quiet $(ARGS)
 
 soak: venv-dev
 	TOCSIN_KILLS=50 $(BIN)/pytest -m soak --quiet $(ARGS)

@@ -1,6 +1,4 @@
-from celery.signals import task_prerun
 from django.apps import AppConfig
-from django.core.signals import request_started
 
 from alerting.signals import alert_resolved, alert_triggered, alerts_still_failing
 
@@ -18,6 +16,5 @@ class IncidentsConfig(AppConfig):
         alert_resolved.connect(receivers.close_incident)
         alerts_still_failing.connect(receivers.reopen_incidents)
         name_severities(severity_labels.names)
-        request_started.connect(severity_labels.forget)
-        task_prerun.connect(severity_labels.forget)
+        severity_labels.keep_fresh()
         telling.register()

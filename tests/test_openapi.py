@@ -27,6 +27,7 @@ from access.models import ApiKey
 from alerting import rules
 from alerting.models import Alert, Silence
 from config.api_urls import document
+from incidents.merging import relate
 from incidents.models import Incident, Maintenance, UpdateTemplate
 from monitors.models import Correction, Label
 from outbox.models import Message
@@ -70,6 +71,10 @@ def world(one_connection, make_monitor, make_rule, make_trigger, shop):
         source="API",
         impacts={monitor: "DOWN"},
     )
+    related = Incident.open(
+        title="Slower", summary="Too.", started_at=now, at=now, source="API"
+    )
+    relate(incident, related, "RELATED", at=now)
     correction = Correction.objects.create(
         monitor=monitor,
         started_at=now - timedelta(hours=2),
@@ -96,7 +101,11 @@ def world(one_connection, make_monitor, make_rule, make_trigger, shop):
         "alert-rules": {"id": rule.pk},
         "triggers": {"id": trigger.pk},
         "alerts": {"id": alert.pk},
-        "incidents": {"id": incident.pk, "update": incident.updates.get().pk},
+        "incidents": {
+            "id": incident.pk,
+            "update": incident.updates.get().pk,
+            "other": related.pk,
+        },
         "update-templates": {"id": template.pk},
         "maintenances": {"id": maintenance.pk, "occurrence": occurrence.pk},
         "messages": {"id": Message.objects.get().pk},

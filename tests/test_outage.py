@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from alerting import announcing, attention
 from alerting.models import Alert
-from incidents.models import Automation, Incident, State
+from incidents.models import Automation, Incident, Occurrence, State
+from incidents.tasks import keep_maintenances
 from monitors.models import Correction, Label, Monitor, MonitorState
 from subscriptions.models import Subscriber
 
@@ -342,3 +343,76 @@ def test_outage_that_is_told_to_those_it_concerns(
     other = Incident.objects.exclude(pk=draft.pk).get()
     assert other.discarded_at
     assert other.published_at is None
+
+
+def test_outage_that_people_work_on(
+    clockwork, client, api, operator, shop, mailbox, make_monitor, make_rule
+):
+    # A shop fails, and an incident opens by itself; readers get a mail at once.
+    Automation(group_wait=0).save()
+    monitor = make_monitor("shop", shop.url, name="Web Shop")
+    make_rule(monitor, failure_threshold=2, success_threshold=1)
+    Subscriber.ask("reader@example.org", at=timezone.now())
+    Subscriber.objects.get().confirm(at=timezone.now())
+    clockwork.run_checks()
+    clockwork.settle()
+    mailbox.mails.clear()
+    shop.break_down()
+    clockwork.run_checks()
+    clockwork.run_checks()
+    clockwork.settle()
+    incident = Incident.objects.get()
+    path = f"/api/v1/incidents/{incident.pk}/"
+
+    # Somebody has written one by hand about the same. The two become one.
+    began = timezone.now().isoformat()
+    told = {"title": "Orders hang", "summary": "We look.", "started_at": began}
+    by_hand = api.post("/api/v1/incidents/", told).json()
+    address = f"/api/v1/incidents/{by_hand['id']}/"
+    assert api.post(f"{address}merge/", {"into": incident.pk}).status_code == 200
+    clockwork.settle()
+    assert b"Orders hang" in client.get(incident.path).content
+    moved = client.get(f"/incidents/{by_hand['id']}/")
+    assert (moved.status_code, moved.headers["Location"]) == (302, incident.path)
+
+    # It gets an owner, who is asked for news when there is none for half an hour.
+    mailbox.mails.clear()
+    api.patch(path, {"owner": operator.username})
+    with time_machine.travel(timezone.now() + timedelta(minutes=31), tick=True):
+        clockwork.settle()
+        clockwork.settle()
+    (mail,) = mailbox.mails
+    assert mail.to == [operator.email]
+    assert incident.title in mail.subject
+
+    # The repair needs a maintenance: readers are told of it and reminded, and the
+    # alerts of the shop are held meanwhile.
+    mailbox.mails.clear()
+    start = timezone.now() + timedelta(hours=2)
+    planned = {
+        "title": "New disk",
+        "description": "The shop is **closed** meanwhile.",
+        "starts_at": start.isoformat(),
+        "ends_at": (start + timedelta(hours=1)).isoformat(),
+        "monitors": [{"tag": "shop", "impact": "MAINTENANCE"}],
+        "reminders": [60],
+    }
+    assert api.post("/api/v1/maintenances/", planned).status_code == 201
+    steps = [("SCHEDULED", 0), ("SCHEDULED", 61), ("IN_PROGRESS", 121)]
+    for state, minutes in [*steps, ("COMPLETED", 181)]:
+        at = start + timedelta(minutes=minutes - 120)
+        with time_machine.travel(at, tick=True):
+            keep_maintenances.run()
+            clockwork.settle()
+        assert Occurrence.objects.get().state == state
+    to_reader = [m for m in mailbox.mails if m.to == ["reader@example.org"]]
+    assert len(to_reader) == len({m.subject for m in to_reader}) == 4
+
+    # The shop is well again; the incident ends with its whole story on record.
+    shop.recover()
+    clockwork.run_checks()
+    clockwork.settle()
+    kept = api.get(f"{path}export/?as=markdown").content.decode()
+    for said in ("Opened", "became part of it", f"Owner: {operator}", "Asked for news"):
+        assert said in kept
+    assert Incident.objects.get(pk=incident.pk).state == State.RESOLVED

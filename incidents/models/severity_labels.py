@@ -3,7 +3,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from celery.signals import task_prerun
 from django.core.exceptions import ValidationError
+from django.core.signals import request_started
 from django.db import models, transaction
 
 from access.models import OneRow
@@ -69,6 +71,12 @@ def names() -> Mapping[int, str]:
 def forget(**kwargs: Any) -> None:
     """Look the names up anew: a request or a task begins, or they were changed."""
     _memo.until = 0
+
+
+def keep_fresh() -> None:
+    """Forget them whenever a request or a task begins; called in ready()."""
+    request_started.connect(forget)
+    task_prerun.connect(forget)
 
 
 def _is_seen(label: str) -> bool:

@@ -38,9 +38,11 @@ from .watchdog import OFFLINE, Watchdog
 
 logger = logging.getLogger(__name__)
 
-# What changes something, or may, is written down at once; the rest can wait.
+# What changes something, or may, is written down at once, unless that was done
+# BURST times just now: then so often only, however much there is. The rest can wait.
 FIRST_SECONDS: Final = 0.01
 FLUSH_SECONDS: Final = 0.2
+BURST: Final = 10
 CALM_SECONDS: Final = 1.0
 FLUSH_RESULTS: Final = 500
 MOST_IN_FLIGHT: Final = 10_000
@@ -54,7 +56,7 @@ class Engine:
         self._order = itertools.count()
         self._held: dict[tuple[int, int], tuple[float, Claim]] = {}
         self._answered: list[Observation] = []
-        self._has_news, self._news_at = False, 0.0
+        self._has_news, self._pace = False, Pace()
         self._heard: deque[tuple[Claim, datetime, Outcome]] = deque()
         self._lock = threading.Condition()
         self._started = False
@@ -246,12 +248,9 @@ class Engine:
 
         if not self._lock.wait_for(lambda: self._has_news or is_enough(), CALM_SECONDS):
             return self._answered[:]
-        # The first news wait for nothing but what comes with them; news after
-        # news go together.
-        since = time.monotonic() - self._news_at
-        self._lock.wait_for(is_enough, max(FIRST_SECONDS, FLUSH_SECONDS - since))
+        self._lock.wait_for(is_enough, self._pace.wait(time.monotonic()))
         self._has_news = False
-        self._news_at = time.monotonic()
+        self._pace.spend(time.monotonic())
         return self._answered[:]
 
     def _flush(self, batch: list[Observation]) -> None:
@@ -273,6 +272,24 @@ class Engine:
                 claim = observation.claim
                 self._held.pop((claim.number, claim.plan.pk), None)
             self._lock.notify_all()
+
+
+class Pace:
+    """How long news wait for more of them: few wait for nothing but what comes with
+    them, and many go together, so that none is written down by itself under load."""
+
+    def __init__(self) -> None:
+        # When all that was written down would have been, FLUSH_SECONDS apart.
+        self._spent_until = 0.0
+
+    def wait(self, now: float) -> float:
+        ahead = self._spent_until - now
+        return max(FIRST_SECONDS, ahead - (BURST - 1) * FLUSH_SECONDS)
+
+    def spend(self, now: float) -> None:
+        spent = max(self._spent_until, now) + FLUSH_SECONDS
+        # However much there was, news wait for FLUSH_SECONDS at the most.
+        self._spent_until = min(spent, now + BURST * FLUSH_SECONDS)
 
 
 def _blind(outcome: Outcome) -> Outcome:

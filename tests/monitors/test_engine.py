@@ -14,6 +14,7 @@ from egress.client import Response
 from monitors import engine as engines
 from monitors import runners, tasks
 from monitors.checkers import Checker, Outcome
+from monitors.engine import BURST, FIRST_SECONDS, FLUSH_SECONDS, Pace
 from monitors.instants import ms, whole
 from monitors.models import (
     CheckResult,
@@ -578,3 +579,33 @@ def test_names_without_end_share_one_number(monkeypatch):
     assert (Prober.named("host-1"), Prober.named("host-2")) == (first, second)
     assert len(others) == 1
     assert Prober.objects.count() == 3
+
+
+def test_a_few_news_in_a_row_wait_for_nothing_but_what_comes_with_them():
+    pace = Pace()
+
+    for n in range(BURST):
+        assert pace.wait(100.0 + n / 100) == FIRST_SECONDS
+        pace.spend(100.0 + n / 100)
+
+    assert pace.wait(100.0 + BURST / 100) > FIRST_SECONDS
+
+
+def test_news_without_end_are_written_down_five_times_a_second():
+    pace, now, flushes = Pace(), 100.0, 0
+
+    while now < 160.0:
+        now += pace.wait(now)
+        pace.spend(now)
+        flushes += 1
+
+    assert flushes <= BURST + 60 / FLUSH_SECONDS + 1
+
+
+def test_news_after_however_many_wait_for_a_fifth_of_a_second_at_the_most():
+    pace = Pace()
+    for _ in range(1000):
+        pace.spend(100.0)
+
+    assert pace.wait(100.0) == pytest.approx(FLUSH_SECONDS)
+    assert pace.wait(100.0 + FLUSH_SECONDS) == FIRST_SECONDS

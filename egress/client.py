@@ -1,40 +1,35 @@
 """The one guarded HTTP client for everything that is not a stream of checks.
 
-Every address is judged at connect time, also after a redirect; one deadline
-covers the whole exchange, DNS included; the body that is read is bounded.
+Every address is judged at connect time; one deadline covers the whole exchange,
+DNS included; the body that is read is bounded; no redirect is followed.
 """
 
-import os
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager, suppress
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from functools import lru_cache
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
-import certifi
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity
 
+from . import connections
+from .connections import CA_FILE, Connection, NoAnswer, Place
 from .deadlines import deadline
 from .policy import OPERATORS, Policy, Refused
 
+__all__ = ["CA_FILE", "USER_AGENT", "Request", "RequestFailed", "Response", "send"]
+
 USER_AGENT = "Tocsin/0.1"
-# The system's store where there is one: operators add their own authorities to it.
-_SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
-# As OpenSSL and curl have it, SSL_CERT_FILE names another.
-CA_FILE = os.environ.get("SSL_CERT_FILE") or (
-    _SYSTEM_CA if os.path.exists(_SYSTEM_CA) else certifi.where()
-)
+# Who sends it may be asked the same twice: the other side can tell.
+KEY: Final = "Idempotency-Key"
 
 
 class RequestFailed(Exception):
@@ -43,7 +38,10 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One HTTP request. `timeout` is the deadline of the whole, in seconds."""
+    """One HTTP request. `timeout` is the deadline of the whole, in seconds.
+
+    `redirects` are for checks: a message goes where it was sent.
+    """
 
     url: str
     method: str = "GET"
@@ -72,149 +70,121 @@ class Response:
     expires_at: int | None = None
 
 
-class _Exchange(threading.local):
-    """What the connections made on this thread have to respect."""
+class _Exchange:
+    """One request on its way; the deadline cuts it, however slowly the answer drips.
 
-    deadline = 0.0
-    policy = OPERATORS
-    sock: socket.socket | None = None
-
-
-_exchange = _Exchange()
-_resolver = ThreadPoolExecutor(max_workers=32, thread_name_prefix="resolve")
-
-
-def _numbered(host: str, port: int) -> tuple[Any, ...] | None:
-    """Read a host that is an address itself: to ask for it takes time."""
-    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
-        with suppress(OSError, ValueError):
-            socket.inet_pton(family, host)
-            return family, socket.SOCK_STREAM, 0, "", (host, port, *rest)
-    return None
-
-
-def _resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:
-    """Return the addresses of a host, within the deadline."""
-    if numbered := _numbered(host, port):
-        return [numbered]
-    future = _resolver.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
-    try:
-        return future.result(timeout=max(0.0, _exchange.deadline - time.monotonic()))
-    except FutureTimeout:
-        future.cancel()
-        raise TimeoutError(f"the name {host} was not resolved in time") from None
-
-
-def _connect(host: str, port: int) -> socket.socket:
-    """Return a socket connected within the deadline to an address that may be asked."""
-    found = _resolve(host, port)
-    error: OSError = OSError(f"the name {host} has no address")
-    for family, kind, protocol, _, address in found:
-        sock = None
-        try:
-            _exchange.policy.judge(str(address[0]))
-            sock = socket.socket(family, kind, protocol)
-            sock.settimeout(max(0.001, _exchange.deadline - time.monotonic()))
-            sock.connect(address)
-        except OSError as failure:
-            if sock is not None:
-                sock.close()
-            error = failure
-        else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _exchange.sock is not None:
-                _exchange.sock.close()  # that of before a redirect
-            # TLS takes the original away; the duplicate can still cut it off.
-            _exchange.sock = sock.dup()
-            return sock
-    raise error
-
-
-class _Guarded:
-    """Connects through `_connect`; mixed into urllib3's connections."""
-
-    def _new_conn(self) -> socket.socket:
-        try:
-            return _connect(self._dns_host, self.port)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
-
-
-class _Connection(_Guarded, HTTPConnection): ...
-
-
-class _TLSConnection(_Guarded, HTTPSConnection): ...
-
-
-class _Unshared:
-    """Uses each connection once; mixed into urllib3's pools.
-
-    One that is used again would be judged by nobody and cut off at no deadline,
-    and servers that close it just then make a request fail.
+    One that carries an Idempotency-Key may go over a connection that was kept, and
+    once more over a new one if the kept one turns out to be closed.
     """
 
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.close()
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._until = time.monotonic() + request.timeout
+        self._used: list[Connection] = []
+        self._is_cut = self._is_read = False
+        self._address = address = _read(request.url)
+        self._place = Place(address.scheme, address.host, address.port, request.policy)
+        self._is_repeatable = KEY in request.headers
+        self._headers = _checked(request, address, self._is_repeatable)
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for one in self._used:
+            one.cut()
+
+    def ask(self) -> HTTPResponse:
+        if self._is_repeatable and (one := connections.kept.take(self._place)):
+            # The other side has closed it since: that tells nothing of the message.
+            with suppress(NoAnswer):
+                return self._ask(one)
+            self._left()
+        return self._ask(connections.connect(self._place, self._until))
+
+    def _ask(self, one: Connection) -> HTTPResponse:
+        self._used.append(one)
+        # Only now it can be cut: had that been due before, it is seen here.
+        one.prepare(self._left())
+        method, target = self._request.method, self._address.target
+        body = self._request.body or None
+        return one.ask(method, target, body=body, headers=self._headers)
+
+    def _left(self) -> float:
+        """The seconds until the deadline."""
+        if (left := self._until - time.monotonic()) <= 0:
+            raise TimeoutError("no time is left")
+        return left
+
+    def read(self, answer: HTTPResponse) -> bytes:
+        """Return as much of the body as is wanted; all of it if there is no more."""
+        most, coding = self._request.most_bytes, answer.headers.get("content-encoding")
+        with answer:
+            body = answer.read(most)
+            # After what is not the last word, such as 102, that is still to come.
+            self._is_read = answer.isclosed() and answer.status >= 200
+        if answer.length and len(body) < most:
+            raise IncompleteRead(body, answer.length)
+        return _decoded(body, coding or "", most)
+
+    def end(self) -> None:
+        """Keep the connection if it can carry another request."""
+        if self._is_read and self._is_repeatable and not self._is_cut:
+            connections.kept.keep(self._used.pop())
+
+    def leave(self) -> None:
+        for one in self._used:
+            one.close()
 
 
-class _Pool(_Unshared, HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _Address(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    target: str
+    # Of a name and password in it.
+    authorization: str
 
 
-class _TLSPool(_Unshared, HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+@lru_cache(maxsize=1024)
+def _read(url: str) -> _Address:
+    """Read an address as requests does, which takes as long as an exchange."""
+    read = requests.Request("GET", url).prepare()
+    parts = urlsplit(str(read.url))
+    if parts.scheme not in ("http", "https"):
+        raise requests.exceptions.InvalidSchema("The address is not http or https")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    said = read.headers.get("Authorization", "")
+    return _Address(parts.scheme, parts.hostname or "", port, read.path_url, said)
 
 
-class _Adapter(HTTPAdapter):
-    """Shares one SSLContext: reading the authorities anew costs 25 ms a connection."""
-
-    context = ssl.create_default_context(cafile=CA_FILE)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        self.poolmanager = PoolManager(num_pools=8, ssl_context=self.context)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-
-    def build_connection_pool_key_attributes(
-        self, request: Any, verify: Any, cert: Any = None
-    ) -> Any:
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        unshared = {"ca_certs", "ca_cert_dir"}
-        shared = {name: value for name, value in pool.items() if name not in unshared}
-        return host, shared | {"ssl_context": self.context}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        conn.cert_reqs = "CERT_REQUIRED"
-        conn.ca_certs = conn.ca_cert_dir = None
+def _checked(request: Request, address: _Address, is_kept: bool) -> Mapping[str, str]:
+    """Return the headers; none may end its line and begin another."""
+    headers = CaseInsensitiveDict({"User-Agent": USER_AGENT})
+    headers.update(request.headers)
+    if address.authorization:
+        headers["Authorization"] = address.authorization
+    if not is_kept:
+        headers["Connection"] = "close"
+    for header in headers.items():
+        check_header_validity(header)
+    return headers
 
 
-_session = requests.Session()
-_session.trust_env = False  # proxies and .netrc are not for strangers' addresses
-_session.max_redirects = 5
-_session.headers = {"User-Agent": USER_AGENT, "Connection": "close"}
-_session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-_session.mount("http://", _Adapter())
-_session.mount("https://", _Adapter())
-
-
-@contextmanager
-def _deadline(request: Request) -> Iterator[None]:
-    """Cut the connection at the deadline, however slowly the other side drips."""
-    _exchange.deadline = time.monotonic() + request.timeout
-    _exchange.policy, _exchange.sock = request.policy, None
-    state = _exchange.__dict__
-
-    def cut() -> None:
-        if sock := state.get("sock"):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
+def _decoded(body: bytes, coding: str, most: int) -> bytes:
+    """Unpack what is packed though nobody has asked for that, no more than wanted."""
+    if coding.lower() not in ("gzip", "deflate"):
+        return body
     try:
-        with deadline(request.timeout, cut):
-            yield
-    finally:
-        if sock := state.pop("sock", None):
-            sock.close()
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, most)
+    except zlib.error as error:
+        raise ValueError("The answer cannot be unpacked") from error
+
+
+def _headers(answer: HTTPResponse) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in answer.headers.items():
+        low = name.lower()
+        found[low] = f"{found[low]}, {value}" if low in found else value
+    return found
 
 
 def send(request: Request) -> Response:
@@ -223,22 +193,30 @@ def send(request: Request) -> Response:
     Raises RequestFailed if none came within the deadline.
     """
     started = time.monotonic()
-    with _deadline(request):
-        try:
-            answer = _ask(request)
+    try:
+        return _exchanged(request, started)
+    except (requests.RequestException, HTTPException, OSError, ValueError) as error:
+        if time.monotonic() - started >= request.timeout:
+            raise RequestFailed(f"No answer within {request.timeout:g} s") from None
+        raise RequestFailed(_reason(error)) from error
+
+
+def _exchanged(request: Request, started: float) -> Response:
+    exchange = _Exchange(request)
+    try:
+        with deadline(request.timeout, exchange.cut):
+            answer = exchange.ask()
             first_byte = time.monotonic()
-            with answer:
-                body = answer.raw.read(request.most_bytes, decode_content=True)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            if time.monotonic() - started >= request.timeout:
-                raise RequestFailed(f"No answer within {request.timeout:g} s") from None
-            raise RequestFailed(_reason(error)) from error
+            body = exchange.read(answer)
         ended = time.monotonic()
         if ended - started >= request.timeout:
-            raise RequestFailed(f"No answer within {request.timeout:g} s")
+            raise TimeoutError("the answer came too late")
+        exchange.end()
+    finally:
+        exchange.leave()
     return Response(
-        status=answer.status_code,
-        headers={name.lower(): value for name, value in answer.headers.items()},
+        status=answer.status,
+        headers=_headers(answer),
         body=body,
         latency_ms=(ended - started) * 1000,
         phases={
@@ -248,22 +226,14 @@ def send(request: Request) -> Response:
     )
 
 
-def _ask(request: Request) -> requests.Response:
-    asked = requests.Request(
-        request.method,
-        request.url,
-        headers={**_session.headers, **request.headers},
-        data=request.body or None,
-    ).prepare()
-    kept: dict[str, Any] = {"timeout": request.timeout, "stream": True}
-    if request.redirects:
-        return _session.send(asked, **kept, allow_redirects=True)
-    # Without redirects there is nothing for a session to do, which costs time.
-    return _session.get_adapter(request.url).send(asked, **kept)
+_ENDED: Final[dict[type[Exception], str]] = {
+    NoAnswer: "The connection was closed without an answer",
+    IncompleteRead: "The connection was closed in the middle of the answer",
+}
 
 
 def _reason(error: BaseException) -> str:
-    """Say in one line why a request failed, leaving out whose pool it was."""
+    """Say in one line why a request failed."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, Refused):
@@ -276,12 +246,12 @@ def _reason(error: BaseException) -> str:
             return f"The certificate is not trusted: {seen.verify_message}"
         if isinstance(seen, ssl.SSLError):
             return f"TLS failed: {seen.reason}"
-        if isinstance(seen, requests.TooManyRedirects):
-            return "Too many redirects"
+        if isinstance(seen, NoAnswer | IncompleteRead):
+            return _ENDED[type(seen)]
         if isinstance(seen, TimeoutError):
             return f"Not in time: {seen}"
         if isinstance(seen, OSError) and seen.strerror:
             return f"No connection: {seen.strerror}"
         seen = seen.__cause__ or seen.__context__
-    # Not its text: urllib3 puts the whole address in it, and that is a secret.
+    # Not its text: the whole address may be in it, and that is a secret.
     return type(error).__name__

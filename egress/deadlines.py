@@ -19,10 +19,22 @@ logger = logging.getLogger(__name__)
 class Deadline:
     """Something that is done at a moment, unless it is over before."""
 
-    __slots__ = ("at", "cut", "is_over")
+    __slots__ = ("_cut", "_lock", "at", "is_over")
 
     def __init__(self, at: float, cut: Callable[[], None]) -> None:
-        self.at, self.cut, self.is_over = at, cut, False
+        self.at, self._cut, self.is_over = at, cut, False
+        self._lock = threading.Lock()
+
+    def come(self) -> None:
+        with self._lock:
+            if not self.is_over:
+                self.is_over = True
+                self._cut()
+
+    def end(self) -> None:
+        """From now on nothing is cut; what is just being cut, is before this ends."""
+        with self._lock:
+            self.is_over = True
 
 
 class Reaper:
@@ -55,16 +67,16 @@ class Reaper:
     def _run(self) -> None:
         while True:
             due = self._next()
-            if due.is_over:
-                continue
             try:
-                due.cut()
+                due.come()
             except Exception:
                 logger.exception("A deadline could not be kept")
 
     def _next(self) -> Deadline:
         with self._changed:
             while True:
+                while self._heap and self._heap[0][2].is_over:
+                    heapq.heappop(self._heap)
                 wait = self._heap[0][0] - time.monotonic() if self._heap else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._heap)[2]
@@ -83,12 +95,18 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)
 
 
+def later(seconds: float, act: Callable[[], None]) -> Deadline:
+    """Have something done on another thread after so many seconds."""
+    ours = Deadline(time.monotonic() + seconds, act)
+    _reaper.add(ours)
+    return ours
+
+
 @contextmanager
 def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
     """Call `cut` on another thread if what follows is not over by then."""
-    ours = Deadline(time.monotonic() + seconds, cut)
-    _reaper.add(ours)
+    ours = later(seconds, cut)
     try:
         yield
     finally:
-        ours.is_over = True
+        ours.end()

@@ -1,25 +1,19 @@
-import ipaddress
 import socket
-import ssl
-import tempfile
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from egress import client, policy
+from egress import policy
 from egress.client import Request, RequestFailed, Response, send
 from egress.policy import OPERATORS, STRANGERS, Refused
 from egress.transfers import Transfers
 from tests.servers import WebServer
 
 
-def by_requests(request):
+def by_client(request):
     try:
         return send(request)
     except RequestFailed as failure:
@@ -34,11 +28,17 @@ def by_curl(request):
     return answers[0]
 
 
-# Both ways out keep the same promises.
-both = pytest.mark.parametrize("ask", [by_requests, by_curl])
+def with_a_key(request):
+    """Over a connection that is kept, where there is one."""
+    headers = {**request.headers, "Idempotency-Key": "a"}
+    return by_client(replace(request, headers=headers))
 
 
-@both
+# All ways out keep the same promises.
+every = pytest.mark.parametrize("ask", [by_client, with_a_key, by_curl])
+
+
+@every
 def test_answer_has_status_headers_body_and_phases(ask, shop):
     shop.status, shop.body, shop.headers = 418, b"short and stout", {"X-Pot": "tea"}
 
@@ -53,7 +53,7 @@ def test_answer_has_status_headers_body_and_phases(ask, shop):
     assert shop.requests[0][2]["User-Agent"].startswith("Tocsin/")
 
 
-@both
+@every
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
 def test_method_and_body_arrive(ask, method, shop):
     body = b'{"a": 1}' if method in ("POST", "PUT") else b""
@@ -64,7 +64,7 @@ def test_method_and_body_arrive(ask, method, shop):
     assert (shop.requests[0][0], shop.requests[0][3]) == (method, body)
 
 
-@both
+@every
 def test_deadline_covers_an_answer_that_never_comes(ask, shop):
     shop.delay = 60.0
 
@@ -73,25 +73,25 @@ def test_deadline_covers_an_answer_that_never_comes(ask, shop):
     assert str(failure) == "No answer within 0.3 s"
 
 
-@both
+@every
 def test_refused_connection_says_so(ask):
     assert str(ask(Request(url="http://127.0.0.1:1/"))) == "Connection refused"
 
 
-@both
+@every
 def test_unknown_name_says_so(ask):
     failure = ask(Request(url="http://no-such-host.invalid/"))
 
     assert "could not be resolved" in str(failure)
 
 
-@both
+@every
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "file:///etc/passwd", "nonsense"])
 def test_only_http_goes_out(ask, url):
     assert isinstance(ask(Request(url=url)), RequestFailed)
 
 
-@both
+@every
 def test_body_that_is_read_is_bounded(ask, shop):
     shop.body = b"x" * 3_000_000
 
@@ -100,28 +100,34 @@ def test_body_that_is_read_is_bounded(ask, shop):
     assert len(answer.body) == 1000
 
 
-@both
-def test_redirects_are_followed_only_when_asked_for(ask, shop):
+@pytest.mark.parametrize("ask", [by_client, with_a_key])
+def test_message_goes_where_it_was_sent_whatever_redirect_is_answered(ask, shop):
+    shop.status, shop.headers = 302, {"Location": shop.url}
+
+    assert ask(Request(url=shop.url, redirects=5)).status == 302
+    assert len(shop.requests) == 1
+
+
+def test_redirects_of_a_check_are_followed_only_when_asked_for(shop):
     other = WebServer()
     try:
         shop.status, shop.headers = 302, {"Location": other.url}
 
-        stayed = ask(Request(url=shop.url))
-        followed = ask(Request(url=shop.url, redirects=5))
+        stayed = by_curl(Request(url=shop.url))
+        followed = by_curl(Request(url=shop.url, redirects=5))
     finally:
         other.close()
 
     assert (stayed.status, followed.status) == (302, 200)
 
 
-@both
-def test_endless_redirects_end(ask, shop):
+def test_endless_redirects_of_a_check_end(shop):
     shop.status, shop.headers = 302, {"Location": shop.url}
 
-    assert str(ask(Request(url=shop.url, redirects=5))) == "Too many redirects"
+    assert str(by_curl(Request(url=shop.url, redirects=5))) == "Too many redirects"
 
 
-@both
+@every
 @pytest.mark.parametrize(
     "url", ["http://169.254.169.254/latest/", "http://[fd00:ec2::254]/"]
 )
@@ -129,16 +135,15 @@ def test_cloud_metadata_is_never_asked(ask, url):
     assert "metadata" in str(ask(Request(url=url)))
 
 
-@both
-def test_redirect_to_a_forbidden_address_is_refused(ask, shop):
+def test_redirect_of_a_check_to_a_forbidden_address_is_refused(shop):
     shop.status, shop.headers = 302, {"Location": "http://169.254.169.254/"}
 
-    failure = ask(Request(url=shop.url, redirects=5))
+    failure = by_curl(Request(url=shop.url, redirects=5))
 
     assert "metadata" in str(failure)
 
 
-@both
+@every
 def test_stranger_may_not_reach_this_machine_by_any_name(ask, shop):
     for host in ("127.0.0.1", "localhost"):
         url = shop.url.replace("127.0.0.1", host)
@@ -149,7 +154,7 @@ def test_stranger_may_not_reach_this_machine_by_any_name(ask, shop):
     assert shop.requests == []
 
 
-@both
+@every
 def test_cookies_and_proxies_play_no_part(ask, shop, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
     shop.headers = {"Set-Cookie": "a=b"}
@@ -206,38 +211,14 @@ def test_strangers_reach_public_addresses_only(address):
 
 
 @pytest.fixture
-def dripping():
+def dripping(tls):
     """An https server that answers a byte at a time, for ever."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "drip")])
-    host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 4711)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(pem + secret)
-        file.flush()
-        context.load_cert_chain(file.name)
-    client._Adapter.context.load_verify_locations(cadata=pem.decode())
     stopped = threading.Event()
 
     def serve(listening):
         with (
             suppress(OSError),
-            context.wrap_socket(listening.accept()[0], True) as peer,
+            tls.wrap_socket(listening.accept()[0], True) as peer,
         ):
             peer.sendall(b"HTTP/1.1 200 OK\r\n")
             while not stopped.wait(0.1):
@@ -254,7 +235,7 @@ def dripping():
 def test_deadline_cuts_off_a_dripping_answer_over_tls(dripping):
     began = time.monotonic()
 
-    failure = by_requests(Request(url=dripping, timeout=1.0))
+    failure = by_client(Request(url=dripping, timeout=1.0))
 
     assert str(failure) == "No answer within 1 s"
     # Without the cut it would go on until the server has had enough.

@@ -235,3 +235,52 @@ def test_reference_of_an_answer_is_kept(queue, receiver, make_trigger):
 
     row.refresh_from_db()
     assert row.reference == "ts-1"
+
+
+@pytest.fixture
+def keeping():
+    """A receiver that keeps the connections it is asked over."""
+    server = WebServer()
+    server._server.RequestHandlerClass.protocol_version = "HTTP/1.1"
+    yield server
+    server.close()
+
+
+def test_lane_that_fails_over_kept_connections_delays_no_other_and_opens_its_circuit(
+    queue, courier, keeping, receiver, make_trigger
+):
+    failing = make_trigger(name="failing", url=keeping.url)
+    quick = make_trigger(name="quick", url=receiver.url)
+    queue(failing, 8)
+    courier.look()
+    assert eventually(lambda: delivered(failing).count() == 8)
+    keeping.status = 503
+    queue(failing, 40)
+    queue(quick, 40)
+
+    courier.look()
+    assert eventually(lambda: delivered(quick).count() == 40)
+    assert courier.wait_idle(30)
+
+    failed = Attempt.objects.filter(message__trigger=failing, is_success=False).count()
+    assert 5 <= failed <= 5 + delivery.A_LANE
+    # None was asked once more behind the log's back.
+    assert len(keeping.requests) == 8 + failed
+
+
+def test_limit_of_a_trigger_is_kept_over_kept_connections(
+    queue, courier, keeping, make_trigger
+):
+    trigger = make_trigger(url=keeping.url)
+    trigger.most_a_minute = 60
+    trigger.save()
+    queue(trigger, 20)
+    began = timezone.now()
+
+    for _ in range(3):
+        courier.look()
+        assert courier.wait_idle(30)
+
+    took = (timezone.now() - began).total_seconds()
+    assert 2 <= len(keeping.requests) <= 3 + took
+    Message.objects.waiting().update(state="CANCELLED")

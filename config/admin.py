@@ -92,6 +92,15 @@ class TocsinAdminSite(AdminSite):
             context["public_address"] = front_page.public_address()
         return context
 
+    def get_app_list(self, request: HttpRequest, app_label: Any = None) -> Any:
+        """Ask for every permission once in a request; Django's own pages ask, too."""
+        if app_label:
+            return super().get_app_list(request, app_label)
+        kept: Any = request
+        if not hasattr(kept, "app_list"):
+            kept.app_list = super().get_app_list(request)
+        return kept.app_list
+
     def sections(self, request: HttpRequest) -> list[tuple[str, list[dict[str, Any]]]]:
         """The sidebar: the models the user may see, with what is worth counting."""
         numbers = self.numbers(request)

@@ -329,6 +329,10 @@ class IncidentAdmin(desk.Retiring):
     form = OpenForm
     inlines = [ImpactInline]
     retired_field = "deleted_at"
+    list_per_page = 40
+    # Each row would look its address up again, to come back to the same filters from
+    # a page that leads to the list by itself.
+    preserve_filters = False
     list_select_related = ["owner"]
     list_display = [
         "title",
@@ -451,7 +455,7 @@ class IncidentAdmin(desk.Retiring):
     def ended(self, incident: Incident) -> SafeString:
         return desk.ended(incident.ended_at, incident.started_at)
 
-    @admin.display(description="Updates", ordering="said")
+    @admin.display(description="Updates")
     def told(self, incident: Any) -> int:
         return incident.said
 

@@ -1,6 +1,5 @@
 """The list of incidents in the admin, of which there may be many thousands."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -25,22 +24,23 @@ class IncidentList(ChangeList):
             super().get_results(request)
             return
         found: Any = self.queryset.values_list("pk", flat=True)
-        pks: Any = list(found[:MOST_FOUND] if self.query else found)
+        pks: Any = list(found[:MOST_FOUND]) if self.query else found
         each = self.list_per_page
         self.paginator = self.model_admin.get_paginator(request, pks, each)
-        self.result_count, self.full_result_count = len(pks), None
+        self.result_count = number = self.paginator.count
+        self.full_result_count = None
         self.show_full_result_count, self.show_admin_actions = False, True
-        self.can_show_all = len(pks) <= self.list_max_show_all
-        self.multi_page = len(pks) > each
+        self.can_show_all = number <= self.list_max_show_all
+        self.multi_page = number > each
         rows = self.root_queryset.filter(pk__in=self._shown(pks))
         in_order = rows.order_by(*self.queryset.query.order_by)
         self.result_list = in_order.select_related("owner")
 
-    def _shown(self, pks: Sequence[int]) -> Sequence[int]:
+    def _shown(self, pks: Any) -> list[int]:
         if not self.multi_page or (self.show_all and self.can_show_all):
-            return pks
+            return list(pks)
         try:
-            page: Sequence[int] = self.paginator.page(self.page_num).object_list
+            page: Any = self.paginator.page(self.page_num).object_list
         except InvalidPage as error:
             raise IncorrectLookupParameters from error
-        return page
+        return list(page)

@@ -130,6 +130,9 @@ class Snapshot(models.Model):
     )
     body = models.BinaryField(default=b"")
     etag = models.CharField(max_length=40, blank=True)
+    # Its headline, for those who need no more of it.
+    look = models.CharField(max_length=20, blank=True)
+    headline = models.CharField(max_length=500, blank=True)
     built_at = models.DateTimeField(null=True)
     dirty_at = models.DateTimeField(null=True, default=timezone.now)
 

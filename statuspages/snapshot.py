@@ -54,9 +54,13 @@ def build(page: StatusPage) -> Snapshot:
     """
     snapshot, _ = Snapshot.objects.get_or_create(page=page)
     at, seen = timezone.now(), snapshot.dirty_at
-    body = render(page, at=at)
+    with timezone.override(page.zone):
+        context = context_of(page, at=at)
+        body = render(context)
     changes: dict[str, Any] = {
         "body": body,
+        "look": context["look"],
+        "headline": context["headline"].title[:500],
         "etag": hashlib.sha256(body).hexdigest()[:40],
         "built_at": at,
     }
@@ -68,12 +72,9 @@ def build(page: StatusPage) -> Snapshot:
     return snapshot
 
 
-def render(page: StatusPage, *, at: datetime) -> bytes:
-    """Return the page at the root as it stands at a moment."""
-    with timezone.override(page.zone):
-        return render_to_string(
-            "statuspages/page.html", context_of(page, at=at)
-        ).encode()
+def render(context: Mapping[str, Any]) -> bytes:
+    """Return the page at the root."""
+    return render_to_string("statuspages/page.html", {**context}).encode()
 
 
 @dataclass(frozen=True, slots=True)

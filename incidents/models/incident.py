@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import models, transaction
-from django.db.models import F, OuterRef, Q, Subquery, UniqueConstraint, Value
+from django.db.models import Exists, F, OuterRef, Q, Subquery, UniqueConstraint, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.text import smart_split, unescape_string_literal
@@ -72,19 +72,18 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
     def saying(self, words: str, *, among: UpdateQuerySet) -> "IncidentQuerySet":
         """What has each of the words in its title, the updates or a monitor's name.
 
-        Each is looked for once, not for every incident; words in quotes are one.
+        The longest is looked for once, not for every incident, and the others where
+        it was found; words in quotes are one.
         """
+        bits = islice(smart_split(words), MOST_WORDS)
+        longest_first = sorted(map(_unquoted, bits), key=len, reverse=True)
         found = self
-        for bit in islice(smart_split(words), MOST_WORDS):
-            is_quoted = len(bit) > 1 and bit[0] == bit[-1] and bit[0] in "'\""
-            word = unescape_string_literal(bit) if is_quoted else bit
+        for n, word in enumerate(longest_first):
             said = among.filter(body__icontains=word).order_by()
             named = Monitor.objects.filter(name__icontains=word).order_by()
             touched = Impact.objects.filter(monitor__in=named.values("pk")).order_by()
             found = found.filter(
-                Q(title__icontains=word)
-                | Q(pk__in=said.values("incident"))
-                | Q(pk__in=touched.values("incident"))
+                Q(title__icontains=word) | _either(said, touched, is_first=n == 0)
             )
         return found
 
@@ -111,6 +110,19 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
         for incident in found:
             incident.expect_news(patience, incident.told_at)
         self.bulk_update(found, ["nag_at"], batch_size=500)
+
+
+def _unquoted(bit: str) -> str:
+    is_quoted = len(bit) > 1 and bit[0] == bit[-1] and bit[0] in "'\""
+    return unescape_string_literal(bit) if is_quoted else bit
+
+
+def _either(*rows: "models.QuerySet[Any]", is_first: bool) -> Q:
+    """Whether an incident has one of some rows."""
+    if is_first:
+        return Q(*(Q(pk__in=some.values("incident")) for some in rows), _connector=Q.OR)
+    its_own = (some.filter(incident=OuterRef("pk")) for some in rows)
+    return Q(*(Q(Exists(some)) for some in its_own), _connector=Q.OR)
 
 
 class Incident(models.Model):

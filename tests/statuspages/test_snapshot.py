@@ -30,7 +30,7 @@ def crowd(request, page, make_monitor, make_incident, resolve, stand):
 def test_build_needs_thirteen_queries_for_any_number(crowd, django_assert_num_queries):
     severity_labels.forget()
     with django_assert_num_queries(13):
-        snapshot.render(crowd, at=timezone.now())
+        snapshot.render(snapshot.context_of(crowd, at=timezone.now()))
 
 
 def test_building_makes_the_default_page(db):
@@ -64,8 +64,8 @@ def test_building_builds_what_is_marked(page):
 def test_mark_made_while_building_is_kept(page, monkeypatch):
     render = snapshot.render
 
-    def slow(page, *, at):
-        body = render(page, at=at)
+    def slow(context):
+        body = render(context)
         Snapshot.mark_dirty()
         return body
 
@@ -82,9 +82,9 @@ def test_mark_made_while_an_unmarked_page_is_built_is_kept(page, monkeypatch):
     snapshot.build(page)
     render = snapshot.render
 
-    def slow(page, *, at):
+    def slow(context):
         Snapshot.mark_dirty()
-        return render(page, at=at)
+        return render(context)
 
     monkeypatch.setattr(snapshot, "render", slow)
     snapshot.build(page)
@@ -96,8 +96,8 @@ def test_slower_builder_does_not_replace_a_newer_page(page, monkeypatch):
     snapshot.build(page)
     render = snapshot.render
 
-    def slow(page, *, at):
-        body = render(page, at=at)
+    def slow(context):
+        body = render(context)
         Snapshot.objects.update(body=b"newer", built_at=timezone.now())
         return body
 
@@ -123,10 +123,10 @@ def test_page_that_cannot_be_built_stops_no_other(page, monkeypatch, caplog):
     Snapshot.objects.create(page=other)
     render = snapshot.render
 
-    def partial(page, *, at):
-        if page.is_default:
+    def partial(context):
+        if context["page"].is_default:
             raise RuntimeError("broken")
-        return render(page, at=at)
+        return render(context)
 
     monkeypatch.setattr(snapshot, "render", partial)
     snapshot.build_due()

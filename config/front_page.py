@@ -537,12 +537,13 @@ def public_state(at: datetime) -> Headline:
     As the page was built, if nothing has happened since; else from what is now, in
     five queries.
     """
-    built = Snapshot.objects.filter(page__is_default=True, dirty_at=None)
-    if found := built.exclude(look="").values_list("look", "headline").first():
-        return Headline(*found, "")
-    page = StatusPage.objects.filter(is_default=True).first()
+    pages = StatusPage.objects.filter(is_default=True).select_related("snapshot")
+    page = pages.defer("snapshot__body").first()
     if page is None:
         return Headline(Status.NO_DATA, "There is no page yet", "")
+    built: Snapshot | None = getattr(page, "snapshot", None)
+    if built and built.dirty_at is None and built.look:
+        return Headline(built.look, built.headline, "")
     monitors = [monitor for _, some in page.rows() for monitor in some]
     laid: dict[int, list[str]] = {}
     overlays = Overlay.objects.over(at, at).filter(monitor__in=monitors)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery, UniqueConstraint, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -83,7 +83,7 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
             named = Monitor.objects.filter(name__icontains=word).order_by()
             touched = Impact.objects.filter(monitor__in=named.values("pk")).order_by()
             found = found.filter(
-                Q(title__icontains=word) | _either(said, touched, is_first=n == 0)
+                Q(title__icontains=word) | _either(said, touched, at_once=n == 0)
             )
         return found
 
@@ -117,9 +117,12 @@ def _unquoted(bit: str) -> str:
     return unescape_string_literal(bit) if is_quoted else bit
 
 
-def _either(*rows: "models.QuerySet[Any]", is_first: bool) -> Q:
-    """Whether an incident has one of some rows."""
-    if is_first:
+def _either(*rows: "models.QuerySet[Any]", at_once: bool) -> Q:
+    """Whether an incident has one of some rows, found at once or for each.
+
+    PostgreSQL has an index of words, and finds all at once.
+    """
+    if at_once or connection.vendor == "postgresql":
         return Q(*(Q(pk__in=some.values("incident")) for some in rows), _connector=Q.OR)
     its_own = (some.filter(incident=OuterRef("pk")) for some in rows)
     return Q(*(Q(Exists(some)) for some in its_own), _connector=Q.OR)

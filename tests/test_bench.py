@@ -150,7 +150,7 @@ def test_lists_of_incidents_are_asked_in_every_way():
     assert set(fields(found)) <= documented()
     lists = ("admin", "api", "public")
     assert min(found[name]["queries"] for name in lists) > 0
-    assert found["admin"]["queries_of"].keys() >= {"all", "open=yes", "q=disk", "o=9"}
+    assert found["admin"]["queries_of"].keys() >= {"all", "open=yes", "q=disk", "o=8"}
     assert found["api"]["cpu_ms_of"]["search=disk"] > 0
 
 

@@ -170,7 +170,7 @@ def _of_admin() -> list[str]:
     someone = User.objects.get(username="user1").pk
     label = Label.objects.get(name="label3").pk
     first = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    last = max(2, Incident.objects.filter(deleted_at=None).count() // 41)
+    last = max(2, Incident.objects.filter(deleted_at=None).count() // 31)
     began = f"started_at__gte={first:%Y-%m-%d}%2000%3A00%3A00%2B00%3A00"
     return [
         *("", "p=2", f"p={last}", *(f"o={n}" for n in (1, 2, 3, 5, 6, 7, 8))),

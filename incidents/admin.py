@@ -329,7 +329,7 @@ class IncidentAdmin(desk.Retiring):
     form = OpenForm
     inlines = [ImpactInline]
     retired_field = "deleted_at"
-    list_per_page = 40
+    list_per_page = 30
     # Each row would look its address up again, to come back to the same filters from
     # a page that leads to the list by itself.
     preserve_filters = False

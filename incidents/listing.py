@@ -9,7 +9,7 @@ from django.db.models import Count, Window
 from django.http import HttpRequest
 
 # Nobody leafs through more; the newest come first unless another order is chosen.
-MOST_FOUND: Final = 500
+MOST_FOUND: Final = 200
 # More than anybody has; a page that no database could count to is none.
 MOST_ROWS: Final = 1 << 31
 

@@ -145,8 +145,9 @@ def _move_impacts(impacts: Collection[Impact], into: Incident, at: datetime) -> 
     going_on = {i.monitor_id: i for i in into.impacts.filter(ended_at=None)}
     for impact in impacts:
         _lift(impact)
-        other = going_on.get(impact.monitor_id)
-        if other and impact.ended_at is None:
+        # What was over before says nothing about what goes on.
+        other = None if impact.ended_at else going_on.get(impact.monitor_id)
+        if other:
             impact.ended_at = max(at, impact.started_at)
         overlay = impact.incident._overlay(impact)
         impact.incident = into

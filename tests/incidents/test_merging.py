@@ -186,6 +186,22 @@ def test_worse_of_two_impacts_on_one_monitor_stays(make_monitor):
     }
 
 
+def test_impact_that_was_over_makes_no_other_one_worse(make_monitor):
+    shop = make_monitor("shop")
+    told = {"summary": "It is.", "started_at": NOW, "at": NOW, "source": "DASHBOARD"}
+    slow = Incident.open(title="Slow", impacts={shop: "DEGRADED"}, **told)
+    down = Incident.open(title="Down", impacts={shop: "DOWN"}, **told)
+    down.revise(at=minutes(5), impacts={})
+
+    merge(down, slow, at=LATER)
+
+    assert slow.impacts.get(ended_at=None).level == "DEGRADED"
+    assert {(status, ended) for _, status, _, ended in laid(slow)} == {
+        ("degraded", None),
+        ("down", minutes(5)),
+    }
+
+
 def test_draft_joins_without_a_word_unless_there_is_one(two):
     first, second = two
     Incident.objects.filter(pk=first.pk).update(published_at=None)

@@ -192,6 +192,11 @@ class ObjectAction(NamedTuple):
     label: str
 
 
+def operator(request: HttpRequest) -> Any:
+    """Who is logged in; nobody else comes to a page of the admin."""
+    return request.user
+
+
 def came_from(request: HttpRequest) -> str:
     """Where the button of an action was, if that is a page of ours."""
     page = request.POST.get("next", "")

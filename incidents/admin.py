@@ -477,7 +477,7 @@ class IncidentAdmin(desk.Retiring):
             impacts={row["monitor"]: row["level"] for row in rows if row},
             at=timezone.now(),
             source=Incident.Source.DASHBOARD,
-            author=author(request),
+            author=desk.operator(request),
         )
         form.instance.pk = incident.pk
 
@@ -495,7 +495,7 @@ class IncidentAdmin(desk.Retiring):
         return HttpResponseRedirect(desk.address(obj))
 
     def delete_model(self, request: HttpRequest, obj: Incident) -> None:
-        obj.delete_by_hand(at=timezone.now(), author=author(request))
+        obj.delete_by_hand(at=timezone.now(), author=desk.operator(request))
 
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[Incident]
@@ -550,13 +550,13 @@ class IncidentAdmin(desk.Retiring):
         if "_take_back" in request.POST:
             return self.take_back(request, found)
         if "_tell_now" in request.POST:
-            told = found.publish(at=timezone.now(), author=author(request))
+            told = found.publish(at=timezone.now(), author=desk.operator(request))
             said = "Published the update" if told else "It is not told"
             return self.done(request, incident, said)
         return self.edit(request, found)
 
     def take_back(self, request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
-        if update.take_back(at=timezone.now(), author=author(request)):
+        if update.take_back(at=timezone.now(), author=desk.operator(request)):
             return self.done(request, update.incident, "Took the update back")
         messages.warning(
             request, "This is the only update; delete the incident instead."
@@ -573,7 +573,7 @@ class IncidentAdmin(desk.Retiring):
             update.incident = current
             update.edit(
                 at=timezone.now(),
-                author=author(request),
+                author=desk.operator(request),
                 body=said["body"],
                 state=said.get("state"),
                 told_at=said.get("at"),
@@ -649,7 +649,7 @@ class IncidentAdmin(desk.Retiring):
             facts = {
                 "state": said["state"],
                 "body": said["body"],
-                "author": author(request),
+                "author": desk.operator(request),
                 "notifies": not said["is_quiet"],
                 "next_update_at": soon and begins + soon,
                 "impacts": form.impacts,
@@ -669,7 +669,7 @@ class IncidentAdmin(desk.Retiring):
         if not form.is_valid():
             return self.workspace(request, incident, update_form=form)
         at = form.cleaned_data["at"] or timezone.now()
-        incident.note(form.cleaned_data["body"], at=at, author=author(request))
+        incident.note(form.cleaned_data["body"], at=at, author=desk.operator(request))
         return self.done(request, incident, "Kept as an internal note")
 
     def fill(self, request: HttpRequest, incident: Incident) -> HttpResponse:
@@ -699,7 +699,7 @@ class IncidentAdmin(desk.Retiring):
 
         def revise(current: Incident) -> None:
             current.revise(
-                at=timezone.now(), author=author(request), **form.cleaned_data
+                at=timezone.now(), author=desk.operator(request), **form.cleaned_data
             )
 
         return self.change(request, incident, version, revise, "Changed the facts")
@@ -713,7 +713,9 @@ class IncidentAdmin(desk.Retiring):
             request,
             incident,
             form.cleaned_data["version"],
-            lambda current: revise_impacts(current, {monitor: level}, author(request)),
+            lambda current: revise_impacts(
+                current, {monitor: level}, desk.operator(request)
+            ),
             f"{monitor} is affected",
         )
 
@@ -738,7 +740,7 @@ class IncidentAdmin(desk.Retiring):
     def go_public(self, request: HttpRequest, incident: Incident) -> HttpResponse:
         if not self.may_publish(request):
             raise PermissionDenied
-        decided = incident.publish(at=timezone.now(), author=author(request))
+        decided = incident.publish(at=timezone.now(), author=desk.operator(request))
         words = "Published; people are being told"
         return self.decide(request, incident, decided, words)
 
@@ -746,7 +748,7 @@ class IncidentAdmin(desk.Retiring):
         if not self.may_publish(request):
             raise PermissionDenied
         words = "Stopped the countdown; it waits for a person"
-        decided = incident.hold(at=timezone.now(), author=author(request))
+        decided = incident.hold(at=timezone.now(), author=desk.operator(request))
         return self.decide(request, incident, decided, words)
 
     def ask_to_discard(self, request: HttpRequest, incident: Incident) -> HttpResponse:
@@ -766,7 +768,7 @@ class IncidentAdmin(desk.Retiring):
             raise PermissionDenied
         reason = request.POST.get("reason", "").strip()
         decided = incident.discard(
-            at=timezone.now(), reason=reason, author=author(request)
+            at=timezone.now(), reason=reason, author=desk.operator(request)
         )
         return self.decide(request, incident, decided, "Discarded the draft")
 
@@ -776,7 +778,9 @@ class IncidentAdmin(desk.Retiring):
             request,
             incident,
             incident.version,
-            lambda current: revise_impacts(current, {monitor: ""}, author(request)),
+            lambda current: revise_impacts(
+                current, {monitor: ""}, desk.operator(request)
+            ),
             f"{monitor} is no longer affected",
         )
 
@@ -920,10 +924,6 @@ def silence(incident: Any) -> str | SafeString:
         (now - incident.silent_since(incident.told_at)).total_seconds()
     )
     return format_html('<small class="late">no news for {}</small>', length)
-
-
-def author(request: HttpRequest) -> Any:
-    return request.user
 
 
 def impact_rows(incident: Any) -> list[tuple[Impact, SafeString]]:

@@ -452,6 +452,13 @@ class PdfRenderer(JSONRenderer):
     format = "pdf"
 
 
+def why_discarded(incident: Incident) -> str:
+    """Say why nothing is written to it any more."""
+    if incident.merged_into_id:
+        return "This incident became part of another; write to that."
+    return "This draft was discarded."
+
+
 class Decided(APIException):
     """What was asked for is not possible any more."""
 
@@ -596,11 +603,7 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def _refuse_discarded(self, incident: Incident) -> None:
         if incident.discarded_at:
-            raise Decided(
-                "This incident became part of another; write to that."
-                if incident.merged_into_id
-                else "This draft was discarded."
-            )
+            raise Decided(why_discarded(incident))
 
     def _refuse_public(self, incident: Incident) -> None:
         if incident.published_at:

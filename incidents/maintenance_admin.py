@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -277,7 +276,9 @@ class MaintenanceAdmin(desk.Retiring):
             return
         facts = {name: getattr(planned, name) for name in _FACTS}
         try:
-            planned.revise(at=at, impacts=impacts, author=_author(request), **facts)
+            planned.revise(
+                at=at, impacts=impacts, author=desk.operator(request), **facts
+            )
         except ValidationError as error:
             self.message_user(request, " ".join(error.messages), "error")
 
@@ -318,10 +319,6 @@ def _impacts(formsets: Any) -> dict[Monitor, str]:
     rows = [form.cleaned_data for formset in formsets for form in formset.forms]
     named = [row for row in rows if row.get("monitor") and not row.get("DELETE")]
     return {row["monitor"]: row["level"] for row in named}
-
-
-def _author(request: HttpRequest) -> User | None:
-    return request.user if isinstance(request.user, User) else None
 
 
 class ExtendForm(forms.Form):
@@ -431,7 +428,7 @@ class OccurrenceAdmin(desk.Log):
         outcome: str,
         **facts: Any,
     ) -> None:
-        facts |= {"at": timezone.now(), "author": _author(request)}
+        facts |= {"at": timezone.now(), "author": desk.operator(request)}
         turned = [one for one in queryset if getattr(one, name)(**facts)]
         self.note_changes(request, turned, outcome.capitalize(), outcome)
 

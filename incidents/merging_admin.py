@@ -214,7 +214,7 @@ def page_of(act: Act) -> Any:
     def page(shown: desk.Desk, request: HttpRequest, pk: int) -> HttpResponse:
         incident = _to_change(shown, request, pk)
         posted = request.POST if request.method == "POST" else None
-        form = act.form(posted, incident=incident, user=_person(request))
+        form = act.form(posted, incident=incident, user=desk.operator(request))
         if form.is_valid():
             try:
                 after = form.act()
@@ -247,10 +247,6 @@ def _to_change(shown: desk.Desk, request: HttpRequest, pk: int) -> Incident:
     return incident
 
 
-def _person(request: HttpRequest) -> Any:
-    return request.user
-
-
 def _refuse(form: ActForm, refused: ValidationError) -> None:
     for name, reasons in refused.message_dict.items():
         form.add_error(name if name in form.fields else None, reasons)
@@ -261,7 +257,10 @@ def unrelate(shown: desk.Desk, request: HttpRequest, pk: int) -> HttpResponse:
     incident = _to_change(shown, request, pk)
     number = request.POST.get("other", "")
     found = Incident.objects.filter(pk=int(number) if number.isdecimal() else 0)
-    other, facts = found.first(), {"at": timezone.now(), "author": _person(request)}
+    other, facts = (
+        found.first(),
+        {"at": timezone.now(), "author": desk.operator(request)},
+    )
     if other and merging.unrelate(incident, other, **facts):
         shown.message_user(request, "No longer related.")
     return HttpResponseRedirect(desk.address(incident))

@@ -296,8 +296,7 @@ class Incident(models.Model):
         with incident._logging_at_once():
             incident._log_opening(author)
             if owner:
-                said = f"Owner: {owner}"
-                incident._log(Kind.OWNER, said, at=at, author=author, owner=str(owner))
+                incident._log_owner(at, author)
             if labels:
                 incident._label(labels, at, author)
             for monitor, impact in (impacts or {}).items():
@@ -308,15 +307,18 @@ class Incident(models.Model):
                 State.INVESTIGATING, summary, started_at, author, notifies=notifies
             )
         if ended_at:
-            incident.update(
-                state=State.RESOLVED,
-                body=closing or "This incident was resolved.",
-                at=max(ended_at, started_at),
-                author=author,
-                notifies=False,
-            )
+            incident._close_past(closing, max(ended_at, started_at), author)
         incident._tell(incident_published, first if notifies else None)
         return incident
+
+    def _close_past(self, closing: str, at: datetime, author: Author) -> None:
+        self.update(
+            state=State.RESOLVED,
+            body=closing or "This incident was resolved.",
+            at=at,
+            author=author,
+            notifies=False,
+        )
 
     @classmethod
     def open_for(
@@ -819,8 +821,11 @@ class Incident(models.Model):
         if owner == self.owner:
             return
         self.owner = owner
-        said = f"Owner: {owner or 'nobody'}"
-        self._log(Kind.OWNER, said, at=at, author=author, owner=name_of(owner))
+        self._log_owner(at, author)
+
+    def _log_owner(self, at: datetime, author: Author) -> None:
+        said = f"Owner: {self.owner or 'nobody'}"
+        self._log(Kind.OWNER, said, at=at, author=author, owner=name_of(self.owner))
 
     def _label(self, labels: Iterable[Label], at: datetime, author: Author) -> None:
         had = sorted(self.labels.values_list("name", flat=True))

@@ -18,6 +18,7 @@ from incidents.api import (
     IncidentSerializer,
     NewIncidentSerializer,
     UpdateSerializer,
+    why_discarded,
 )
 from incidents.models import Author, Impact, Incident, IncidentQuerySet
 
@@ -103,7 +104,7 @@ class Database:
         if row is None:
             raise tocsin.no_incident(incident["id"])
         if row.discarded_at:
-            raise tocsin.Failed(tocsin.CONFLICT, withdrawn(row))
+            raise tocsin.Failed(tocsin.CONFLICT, why_discarded(row))
         told = {"state": state or row.state, "body": body}
         accepted = judged(UpdateSerializer(data=told))
         written = row.update(**accepted, at=timezone.now(), author=self.author)
@@ -113,13 +114,6 @@ class Database:
         rows = shown_rows().order_by("-started_at", "-pk")
         found = IncidentFilters(data=dict(filters), queryset=rows).qs[:limit]
         return plain(IncidentSerializer(found, many=True))
-
-
-def withdrawn(incident: Incident) -> str:
-    """Why nothing is written to what was discarded."""
-    if incident.merged_into_id:
-        return f"It became part of {incident.merged_into_id}; write to that."
-    return "This draft was discarded."
 
 
 def shown_rows() -> IncidentQuerySet:

@@ -1,12 +1,13 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from access.models import ApiKey
 from alerting.models import Alert
-from incidents.models import Automation
+from incidents.models import Automation, Incident
 from incidents.signals import (
     incident_deleted,
     incident_published,
@@ -102,3 +103,20 @@ def reader(db):
     key = ApiKey(name="reader", scopes=["incidents:read"]).issue()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
     return client
+
+
+@pytest.fixture
+def open_incident(db):
+    """Open an incident that began ten minutes ago."""
+
+    def open_incident(title="Slow", **more):
+        began = timezone.now() - timedelta(minutes=10)
+        told = {"summary": "We look.", "started_at": began, "source": "DASHBOARD"}
+        return Incident.open(title=title, at=timezone.now(), **told | more)
+
+    return open_incident
+
+
+@pytest.fixture
+def group(db):
+    return Group.objects.create(name="Security")

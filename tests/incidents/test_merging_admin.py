@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -13,21 +13,6 @@ from incidents.models import Incident, IncidentUpdate, Relation
 from subscriptions.models import FanOut
 
 HOSTILE = '<script>alert("x")</script>'
-
-
-@pytest.fixture
-def open_incident(db):
-    def open_incident(title="Slow", **more):
-        began = timezone.now() - timedelta(minutes=10)
-        told = {"summary": "We look.", "started_at": began, "source": "DASHBOARD"}
-        return Incident.open(title=title, at=timezone.now(), **told | more)
-
-    return open_incident
-
-
-@pytest.fixture
-def group(db):
-    return Group.objects.create(name="Security")
 
 
 @pytest.fixture

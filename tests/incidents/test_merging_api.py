@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -11,16 +11,6 @@ from access.models import ApiKey
 from incidents import tasks
 from incidents.models import Incident, Relation
 from subscriptions.models import FanOut
-
-
-@pytest.fixture
-def open_incident(db):
-    def open_incident(title="Slow", **more):
-        began = timezone.now() - timedelta(minutes=10)
-        told = {"summary": "We look.", "started_at": began, "source": "API"}
-        return Incident.open(title=title, at=timezone.now(), **told | more)
-
-    return open_incident
 
 
 @pytest.fixture
@@ -138,11 +128,6 @@ def test_relation_to_itself_is_refused(api, open_incident):
 
 
 # Private incidents
-
-
-@pytest.fixture
-def group(db):
-    return Group.objects.create(name="Security")
 
 
 @pytest.fixture

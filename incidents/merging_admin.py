@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from django import forms
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -298,12 +297,10 @@ def _merged(request: HttpRequest, incident: Incident) -> list[tuple[str, Any, bo
 
 def _related(request: HttpRequest, incident: Incident) -> list[tuple[str, Any, bool]]:
     seen = Incident.objects.current().visible_to(request.user)
-    rows = Relation.objects.filter(
-        Q(incident=incident, other__in=seen) | Q(other=incident, incident__in=seen)
-    ).select_related("incident", "other")
+    rows = Relation.objects.of(incident, seen).select_related("incident", "other")
     return [
         (row.get_kind_display(), row.other, True)
-        if row.incident_id == incident.pk
+        if row.is_noted_with(incident)
         else (_seen_from_other(row), row.incident, True)
         for row in rows
     ]

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError as Refused
-from django.db.models import Q, QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -184,16 +183,12 @@ class RelatedIncidentViewSet(IncidentViewSet):
 
     def _relations(self, incident: Incident) -> list[dict[str, Any]]:
         """Those it has with incidents that the caller may see, either way."""
-        seen: QuerySet[Incident] = self.get_queryset().order_by()
-        found = Relation.objects.filter(
-            Q(incident=incident, other__in=seen.values("pk"))
-            | Q(other=incident, incident__in=seen.values("pk"))
-        )
+        found = Relation.objects.of(incident, self.get_queryset())
         return [_shown(relation, incident) for relation in found]
 
 
 def _shown(relation: Relation, incident: Incident) -> dict[str, Any]:
-    is_ours = relation.incident_id == incident.pk
+    is_ours = relation.is_noted_with(incident)
     other = relation.other_id if is_ours else relation.incident_id
     kind = relation.kind.lower()
     if not is_ours and relation.kind == Relation.Kind.DUPLICATE:

@@ -1,6 +1,22 @@
+from typing import TYPE_CHECKING
+
 from django.db import models
 from django.db.models import F, Q, UniqueConstraint
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from .incident import Incident
+
+
+class RelationQuerySet(models.QuerySet["Relation"]):
+    def of(
+        self, incident: "Incident", among: "models.QuerySet[Incident]"
+    ) -> "RelationQuerySet":
+        """Those with one among some others, whichever of the two it was noted with."""
+        some = among.order_by().values("pk")
+        return self.filter(
+            Q(incident=incident, other__in=some) | Q(other=incident, incident__in=some)
+        )
 
 
 class Relation(models.Model):
@@ -16,6 +32,8 @@ class Relation(models.Model):
     author = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects = RelationQuerySet.as_manager()
+
     class Meta:
         ordering = ["pk"]
         constraints = [
@@ -29,3 +47,7 @@ class Relation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.other}"
+
+    def is_noted_with(self, incident: "Incident") -> bool:
+        """Whether it says of this one what it is to the other; else it is the other."""
+        return self.incident_id == incident.pk

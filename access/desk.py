@@ -15,7 +15,7 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -255,6 +255,15 @@ class Desk(admin.ModelAdmin):
         """Whether the user may run actions, also where nothing can be edited."""
         meta = self.opts
         return request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}")
+
+    def to_change(self, request: HttpRequest, pk: int) -> Any:
+        """Return what a page beside the form changes, for those who may change it."""
+        found = self.get_object(request, str(pk))
+        if found is None:
+            raise Http404
+        if not self.has_change_permission(request, found):
+            raise PermissionDenied
+        return found
 
     def note_changes(
         self, request: HttpRequest, changed: Sequence[Any], note: str, outcome: str

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -211,7 +211,7 @@ def page_of(act: Act) -> Any:
     """Return the page that asks for what one act needs, and does it."""
 
     def page(shown: desk.Desk, request: HttpRequest, pk: int) -> HttpResponse:
-        incident = _to_change(shown, request, pk)
+        incident: Incident = shown.to_change(request, pk)
         posted = request.POST if request.method == "POST" else None
         form = act.form(posted, incident=incident, user=desk.operator(request))
         if form.is_valid():
@@ -237,15 +237,6 @@ def page_of(act: Act) -> Any:
     return page
 
 
-def _to_change(shown: desk.Desk, request: HttpRequest, pk: int) -> Incident:
-    incident: Incident | None = shown.get_object(request, str(pk))
-    if incident is None:
-        raise Http404
-    if not shown.has_change_permission(request, incident):
-        raise PermissionDenied
-    return incident
-
-
 def _refuse(form: ActForm, refused: ValidationError) -> None:
     for name, reasons in refused.message_dict.items():
         form.add_error(name if name in form.fields else None, reasons)
@@ -253,7 +244,7 @@ def _refuse(form: ActForm, refused: ValidationError) -> None:
 
 def unrelate(shown: desk.Desk, request: HttpRequest, pk: int) -> HttpResponse:
     """Take a relation back, and return to the workspace."""
-    incident = _to_change(shown, request, pk)
+    incident: Incident = shown.to_change(request, pk)
     number = request.POST.get("other", "")
     found = Incident.objects.filter(pk=int(number) if number.isdecimal() else 0)
     other, facts = (

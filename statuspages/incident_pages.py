@@ -4,9 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import (
-    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseNotAllowed,
@@ -66,17 +64,14 @@ def panel(request: HttpRequest, incident: Incident) -> str:
 
 
 def _may_change(request: HttpRequest, incident: Incident) -> bool:
-    is_gone = incident.deleted_at or incident.discarded_at
-    return not is_gone and request.user.has_perm("incidents.change_incident")
+    return not incident.is_withdrawn and request.user.has_perm(
+        "incidents.change_incident"
+    )
 
 
 def choose(shown: desk.Desk, request: HttpRequest, pk: int) -> HttpResponse:
     """Do what the panel asks for, and go back to the workspace."""
-    incident = shown.get_object(request, str(pk))
-    if incident is None:
-        raise Http404
-    if not shown.has_change_permission(request, incident):
-        raise PermissionDenied
+    incident: Incident = shown.to_change(request, pk)
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     form = PagesForm(request.POST)

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
 
-from . import printing
 from .lengths import duration
 from .markdown import escape, plain, render
 from .models import Incident, State, TimelineEntry
@@ -79,6 +79,8 @@ def _told(entry: TimelineEntry) -> str:
 
 def as_pdf(incident: Incident) -> bytes:
     """Return the same to be printed: words as people read them, without markup."""
+    # What prints takes long to load, and mostly nobody prints.
+    printing = import_module("incidents.printing")
     is_over = incident.state == State.RESOLVED
     severity = Incident.Severity(incident.severity)
     record = printing.Record(
@@ -86,18 +88,19 @@ def as_pdf(incident: Incident) -> bytes:
         title=incident.title,
         colour=_OVER if is_over else _COLOURS[severity],
         facts=facts(incident),
-        entries=[_printed(entry) for entry in in_order(incident)],
+        entries=[printing.Entry(*_printed(entry)) for entry in in_order(incident)],
         printed_at=timezone.now(),
     )
-    return printing.pdf(record)
+    made: bytes = printing.pdf(record)
+    return made
 
 
-def _printed(entry: TimelineEntry) -> printing.Entry:
+def _printed(entry: TimelineEntry) -> tuple[datetime, str, str, str]:
+    """When and by whom it was, what it was, and what was written."""
     body = entry.facts.get("body")
     if body is None:
-        return printing.Entry(entry.happened_at, entry.actor, entry.text)
-    kind = entry.get_kind_display()
-    return printing.Entry(entry.happened_at, entry.actor, kind, _words(body))
+        return entry.happened_at, entry.actor, entry.text, ""
+    return entry.happened_at, entry.actor, entry.get_kind_display(), _words(body)
 
 
 def _words(body: str) -> str:

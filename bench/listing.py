@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from access.models import ApiKey
 from incidents import markdown
-from incidents.models import Impact, Incident, IncidentUpdate, State
+from incidents.models import Impact, Incident, IncidentUpdate, SearchText, State
 from monitors.models import Label, Monitor
 from statuspages import snapshot
 from statuspages.models import StatusPage
@@ -52,6 +52,8 @@ def fill(number: int, monitors: int) -> None:
         (_incident(n, now, people) for n in range(number)), batch_size=AT_ONCE
     )
     _make(IncidentUpdate, (u for n, i in enumerate(made) for u in _updates(n, i)))
+    for few in _batches(made):
+        SearchText.rewrite(few)
     _make(Impact, (p for n, i in enumerate(made) for p in _impacts(n, i, affected)))
     labelled: Any = Incident.labels.through
     _make(
@@ -65,6 +67,11 @@ def fill(number: int, monitors: int) -> None:
     StatusPage.default()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+def _batches(made: list[Incident]) -> Iterator[list[Incident]]:
+    for n in range(0, len(made), AT_ONCE):
+        yield made[n : n + AT_ONCE]
 
 
 def _make(model: type[models.Model], made: Iterable[Any]) -> None:

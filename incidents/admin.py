@@ -413,8 +413,7 @@ class IncidentAdmin(desk.Retiring):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[Incident], bool]:
-        kept = IncidentUpdate.every.kept()
-        return queryset.saying(search_term, among=kept), False
+        return queryset.saying(search_term, internal=True), False
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, incident: Incident) -> SafeString:

@@ -508,9 +508,8 @@ class IncidentFilters(FilterSet):
         self, queryset: IncidentQuerySet, name: str, words: str
     ) -> IncidentQuerySet:
         # Who may not read notes cannot find out either what is in them.
-        kept = IncidentUpdate.every.kept()
         may_write = self.request is not None and may(self.request, "incidents:write")
-        return queryset.saying(words, among=kept if may_write else kept.told())
+        return queryset.saying(words, internal=may_write)
 
     def of_monitor(
         self, queryset: QuerySet[Incident], name: str, tag: str

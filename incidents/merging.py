@@ -18,6 +18,7 @@ from .models import (
     Incident,
     IncidentUpdate,
     Relation,
+    SearchText,
     TimelineEntry,
 )
 from .models.state import State
@@ -166,7 +167,11 @@ def _lift(impact: Impact) -> None:
 
 def _write(into: Incident, said: str, at: datetime, author: Author) -> IncidentUpdate:
     newest = into.not_before_newest(at)
-    return into._write(State(into.state), said, newest, author, notifies=into.is_open)
+    written = into._write(
+        State(into.state), said, newest, author, notifies=into.is_open
+    )
+    SearchText.add(into, written)
+    return written
 
 
 def split(
@@ -193,6 +198,7 @@ def split(
             said = f"Split off “{incident}” ({incident.pk})"
             made._log(Kind.SPLIT, said, at=at, author=author, incident=incident.pk)
             made._write(State.INVESTIGATING, summary, at, author)
+        SearchText.begin(made, title, summary)
         _hand_over_place(incident, made, monitors)
         _move_alerts(incident, made, monitors)
         _move_impacts(impacts, made, at)

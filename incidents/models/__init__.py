@@ -4,6 +4,7 @@ from .maintenance import Maintenance, MaintenanceImpact
 from .maintenance_settings import MaintenanceSettings
 from .occurrence import Occurrence, OccurrenceUpdate, Reminder
 from .relation import Relation
+from .search_text import SearchText
 from .severity_labels import SeverityLabels
 from .state import State
 from .story import Impact, IncidentAlert, IncidentUpdate, UpdateVersion
@@ -26,6 +27,7 @@ __all__ = [
     "Refused",
     "Relation",
     "Reminder",
+    "SearchText",
     "SeverityLabels",
     "State",
     "TimelineEntry",

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
-from django.db import connection, models, transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery, UniqueConstraint, Value
+from django.db import models, transaction
+from django.db.models import F, OuterRef, Q, Subquery, UniqueConstraint, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.text import smart_split, unescape_string_literal
@@ -28,8 +28,9 @@ from monitors.models.severity import severity_name
 from outbox.models import cancel
 
 from .automation import Automation, badge_of
+from .search_text import SearchText, says
 from .state import State
-from .story import Impact, IncidentAlert, IncidentUpdate, UpdateQuerySet
+from .story import Impact, IncidentAlert, IncidentUpdate
 from .timeline import TOCSIN, Author, TimelineEntry, name_of, person
 
 Kind = TimelineEntry.Kind
@@ -69,22 +70,17 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
         mine = Incident.groups.through.objects.filter(group__user=user.pk)
         return self.filter(Q(is_private=False) | Q(pk__in=mine.values("incident")))
 
-    def saying(self, words: str, *, among: UpdateQuerySet) -> "IncidentQuerySet":
+    def saying(self, words: str, *, internal: bool = False) -> "IncidentQuerySet":
         """What has each of the words in its title, the updates or a monitor's name.
 
-        The longest is looked for once, not for every incident, and the others where
-        it was found; words in quotes are one.
+        Words in quotes are one; notes are looked at if they are asked for.
         """
-        bits = islice(smart_split(words), MOST_WORDS)
-        longest_first = sorted(map(_unquoted, bits), key=len, reverse=True)
         found = self
-        for n, word in enumerate(longest_first):
-            said = among.filter(body__icontains=word).order_by()
+        for word in map(_unquoted, islice(smart_split(words), MOST_WORDS)):
             named = Monitor.objects.filter(name__icontains=word).order_by()
             touched = Impact.objects.filter(monitor__in=named.values("pk")).order_by()
-            found = found.filter(
-                Q(title__icontains=word) | _either(said, touched, at_once=n == 0)
-            )
+            affects = Q(pk__in=touched.values("incident"))
+            found = found.filter(says(word, internal=internal) | affects)
         return found
 
     def due(self, at: datetime) -> "IncidentQuerySet":
@@ -115,17 +111,6 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
 def _unquoted(bit: str) -> str:
     is_quoted = len(bit) > 1 and bit[0] == bit[-1] and bit[0] in "'\""
     return unescape_string_literal(bit) if is_quoted else bit
-
-
-def _either(*rows: "models.QuerySet[Any]", at_once: bool) -> Q:
-    """Whether an incident has one of some rows, found at once or for each.
-
-    PostgreSQL has an index of words, and finds all at once.
-    """
-    if at_once or connection.vendor == "postgresql":
-        return Q(*(Q(pk__in=some.values("incident")) for some in rows), _connector=Q.OR)
-    its_own = (some.filter(incident=OuterRef("pk")) for some in rows)
-    return Q(*(Q(Exists(some)) for some in its_own), _connector=Q.OR)
 
 
 class Incident(models.Model):
@@ -306,6 +291,7 @@ class Incident(models.Model):
             first = incident._write(
                 State.INVESTIGATING, summary, started_at, author, notifies=notifies
             )
+        SearchText.begin(incident, title, summary)
         if ended_at:
             incident._close_past(closing, max(ended_at, started_at), author)
         incident._tell(incident_published, first if notifies else None)
@@ -390,6 +376,7 @@ class Incident(models.Model):
             first = incident._write(
                 State.INVESTIGATING, said, alert.triggered_at, is_automatic=True
             )
+        SearchText.begin(incident, incident.title, said)
         incident._link(alert)
         incident._tell(incident_published, first)
         return incident
@@ -516,6 +503,7 @@ class Incident(models.Model):
         written = self._write(
             state, body, at, author, is_automatic=is_automatic, notifies=notifies
         )
+        SearchText.add(self, written)
         told = written if notifies else None
         self._settle(told, at=at, author=author, since=since, impacts=impacts)
         return written
@@ -527,6 +515,7 @@ class Incident(models.Model):
         note = self._compose(self.state, body, at, author, is_internal=True)
         facts = {"update": note.pk, "body": body}
         self._log(Kind.NOTE, note.plain, at=at, author=author, **facts)
+        SearchText.add(self, note)
         self._count_change()
         return note
 
@@ -564,6 +553,7 @@ class Incident(models.Model):
             promises_minutes=more,
             impact_changes={m.pk: level for m, level in (impacts or {}).items()},
         )
+        SearchText.add(self, waits)
         said = f"An update is to be told at {publish_at:%Y-%m-%d %H:%M} UTC"
         self._log(
             Kind.SCHEDULED,
@@ -812,6 +802,7 @@ class Incident(models.Model):
     ) -> None:
         if title is not None and title != self.title:
             was, self.title = self.title, title
+            SearchText.rename(self, title)
             self._log_change(Kind.TITLE, was, at=at, author=author)
         if severity is not None and severity != self.severity:
             before, self.severity = self.severity, severity
@@ -1061,6 +1052,10 @@ class Incident(models.Model):
             written_by=name_of(author),
             **more,
         )
+
+    def _reword(self) -> None:
+        """Let searches find what its updates say now."""
+        SearchText.rewrite([self])
 
     def _follow_latest(self) -> None:
         had_ended = self.ended_at

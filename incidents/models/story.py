@@ -155,6 +155,7 @@ class IncidentUpdate(models.Model):
             return False
         self.publish_at, self.at = None, self.incident.not_before_newest(at)
         self.save(update_fields=["publish_at", "at"])
+        self.incident._reword()
         self.incident._promise(self._promised(), at=self.at, author=author)
         self.incident._log_update(self, author or self.written_by)
         self.incident._settle(
@@ -185,6 +186,7 @@ class IncidentUpdate(models.Model):
     def _follow(self, kind: str, said: str, at: datetime, author: Author) -> None:
         facts = {"update": self.pk, "body": self.body}
         self.incident._log(kind, said, at=at, author=author, **facts)
+        self.incident._reword()
         if self.is_internal or self.publish_at:
             self.incident._count_change()
         else:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Prefetch, Q
 
 from incidents.markdown import plain
 from incidents.models import (
@@ -165,8 +165,13 @@ class Day(NamedTuple):
 
 def on_page(page: StatusPage) -> IncidentQuerySet:
     """Return what the page may tell of, with what telling it needs."""
+    impacts = Impact.objects.select_related("monitor").only(
+        *("incident", "level", "started_at", "ended_at", "monitor__name")
+    )
+    # Their Markdown is for who edits them.
+    updates = IncidentUpdate.objects.defer("body", "impact_changes")
     return _shown_on(page, Incident.objects.published()).prefetch_related(
-        "updates", "impacts__monitor"
+        Prefetch("updates", updates), Prefetch("impacts", impacts)
     )
 
 

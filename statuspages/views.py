@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
+from django.db.models import F, Func, IntegerField, Subquery
 from django.http import (
     Http404,
     HttpRequest,
@@ -18,7 +19,7 @@ from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from incidents.models import Incident
+from incidents.models import Incident, IncidentQuerySet
 from incidents.words import duration
 from monitors import recording
 from monitors.history import midnights
@@ -139,9 +140,7 @@ def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
         raise Http404
     stories = _stories(page, found[:A_PAGE], now)
     has_more = len(found) > A_PAGE
-    is_whole = number == 1 and not has_more
-    older = told.filter(started_at__lt=begin).order_by("-started_at")
-    newest_older = older.values_list("started_at", flat=True).first()
+    total, older = _around(page, of_month, told.filter(started_at__lt=begin))
     return _page(
         request,
         page,
@@ -149,16 +148,27 @@ def history(request: HttpRequest, month: str = "") -> HttpResponseBase:
         {
             "month": first,
             "days": by_day(stories),
-            "total": len(stories) if is_whole else of_month.count(),
+            "total": total,
             "newer_part": number - 1,
             "older_part": number + 1 if has_more else None,
             # Months without any incident are skipped on the way back.
-            "earlier": newest_older and newest_older.astimezone(page.zone),
+            "earlier": older and older.astimezone(page.zone),
             "later": following if following <= now.date() else None,
             "here": "history",
             "now": now,
         },
     )
+
+
+def _around(
+    page: StatusPage, of_month: IncidentQuerySet, before: IncidentQuerySet
+) -> tuple[int, datetime | None]:
+    """Return how many a month has, and when the newest before it began."""
+    counted = Func(F("pk"), function="COUNT", output_field=IntegerField())
+    number = of_month.order_by().annotate(n=counted).values("n")
+    newest = before.order_by("-started_at").values("started_at")[:1]
+    asked = StatusPage.objects.filter(pk=page.pk).order_by()
+    return asked.values_list(Subquery(number), Subquery(newest)).get()
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

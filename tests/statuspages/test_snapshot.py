@@ -27,9 +27,9 @@ def crowd(request, page, make_monitor, make_incident, resolve, stand):
     return page
 
 
-def test_build_needs_thirteen_queries_for_any_number(crowd, django_assert_num_queries):
+def test_build_needs_twelve_queries_for_any_number(crowd, django_assert_num_queries):
     severity_labels.forget()
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(12):
         snapshot.render(snapshot.context_of(crowd, at=timezone.now()))
 
 

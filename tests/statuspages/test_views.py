@@ -219,14 +219,14 @@ def test_incident_of_a_hidden_monitor_is_not_found(
 
 
 @pytest.mark.parametrize("number", [1, 30])
-def test_incident_needs_eight_queries_for_any_number(
+def test_incident_needs_seven_queries_for_any_number(
     number, client, page, make_monitor, make_incident, django_assert_num_queries
 ):
     incident = make_incident(*(make_monitor(f"m{n}") for n in range(number)))
     for _ in range(number):
         incident.update(state="IDENTIFIED", body="News.", at=timezone.now())
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         client.get(incident.path)
 
 
@@ -439,14 +439,14 @@ def test_history_of_no_month_is_not_found(month, client, page):
 
 
 @pytest.mark.parametrize("number", [1, 30])
-def test_history_needs_seven_queries_for_any_number(
+def test_history_needs_six_queries_for_any_number(
     number, client, page, make_monitor, make_incident, django_assert_num_queries
 ):
     monitor = make_monitor("web")
     for n in range(number):
         make_incident(monitor, title=f"Trouble {n}", back=1)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(6):
         client.get("/history/")
 
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import (
     Count,
@@ -27,10 +26,8 @@ from django.utils.safestring import SafeString
 from access import desk
 from alerting.models import Alert, AlertRule, Decision, EvaluationFailure, Transition
 from incidents.models import Impact, Incident
-from monitors.models import Monitor, MonitorState, Overlay, Pulse, Status, worst
+from monitors.models import Monitor, MonitorState, Pulse, Status
 from outbox.models import Circuit, Message
-from statuspages.models import Snapshot, StatusPage
-from statuspages.words import Headline, Standing, headline
 
 SHOWN: Final = 30
 RECENT: Final = timedelta(days=7)
@@ -526,38 +523,3 @@ def status_counts() -> dict[str, int]:
         monitor__is_active=True, monitor__retired_at=None
     )
     return dict(active.values_list("status").annotate(Count("pk")).order_by())
-
-
-# What the public sees, in words
-
-
-def public_state(at: datetime) -> Headline:
-    """The public page's own headline, for the head of every page of the admin.
-
-    As the page was built, if nothing has happened since; else from what is now, in
-    five queries.
-    """
-    pages = StatusPage.objects.filter(is_default=True).select_related("snapshot")
-    page = pages.defer("snapshot__body").first()
-    if page is None:
-        return Headline(Status.NO_DATA, "There is no page yet", "")
-    built: Snapshot | None = getattr(page, "snapshot", None)
-    if built and built.dirty_at is None and built.look:
-        return Headline(built.look, built.headline, "")
-    monitors = [monitor for _, some in page.rows() for monitor in some]
-    laid: dict[int, list[str]] = {}
-    overlays = Overlay.objects.over(at, at).filter(monitor__in=monitors)
-    for pk, status in overlays.values_list("monitor", "status"):
-        laid.setdefault(pk, []).append(status)
-    standings = [
-        Standing(
-            m.name, worst(laid.get(m.pk) or [m.state.status]), None, not m.is_active
-        )
-        for m in monitors
-    ]
-    incidents = list(Incident.objects.published().open()[:1])
-    return headline(standings, incidents, now=at, last_end=None)
-
-
-def public_address() -> str:
-    return f"{settings.TOCSIN_URL}/"

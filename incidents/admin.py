@@ -8,8 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -32,7 +31,14 @@ from . import (
 )
 from .exporting import EXPORTS
 from .fields import Later, Moment, Words
-from .listing import IncidentList
+from .list_filters import (
+    DeletedFilter,
+    InUse,
+    OpenFilter,
+    SeverityFilter,
+    VisibilityFilter,
+)
+from .listing import IncidentList, affected
 from .models import (
     Author,
     Impact,
@@ -44,7 +50,7 @@ from .models import (
     TimelineEntry,
     UpdateTemplate,
 )
-from .severity_admin import SeverityFilter, severity_field
+from .severity_admin import severity_field
 from .timeline import Line, lines
 
 LOOKS = {"DOWN": "down", "DEGRADED": "degraded", "PARTIAL": "degraded"}
@@ -259,59 +265,6 @@ class ImpactInline(MonitorInline):
     verbose_name = "affected monitor"
 
 
-class OpenFilter(admin.SimpleListFilter):
-    title = "open"
-    parameter_name = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Open"), ("no", "Resolved")]
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[Incident]
-    ) -> QuerySet[Incident]:
-        resolved = Q(state=State.RESOLVED)
-        chosen = {"yes": ~resolved, "no": resolved}
-        return queryset.filter(chosen.get(self.value() or "", Q()))
-
-
-class VisibilityFilter(admin.SimpleListFilter):
-    """Leaves out what was discarded, unless it is asked for."""
-
-    title = "seen by"
-    parameter_name = "seen"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("public", "Everybody"),
-            ("draft", "Operators: drafts"),
-            ("private", "Some operators: private"),
-            ("discarded", "Nobody: discarded or merged"),
-        ]
-
-    def choices(self, changelist: Any) -> Any:
-        choices = super().choices(changelist)
-        yield {**next(choices), "display": "All but discarded"}
-        yield from choices
-
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[Incident]
-    ) -> QuerySet[Incident]:
-        waiting = Q(published_at=None, discarded_at=None, is_private=False)
-        chosen = {
-            "public": ~Q(published_at=None) & Q(merged_into=None),
-            "draft": waiting,
-            "private": Q(is_private=True),
-            "discarded": ~Q(discarded_at=None),
-        }
-        return queryset.filter(chosen.get(self.value() or "", Q(discarded_at=None)))
-
-
-class DeletedFilter(desk.RetiredFilter):
-    parameter_name = "deleted"
-    field = "deleted_at"
-    title = "deleted"
-
-
 CONFLICT = (
     "Somebody else has changed this incident since you opened the page. Nothing of "
     "yours was published; your text is kept. Read what is new, then publish again."
@@ -351,12 +304,12 @@ class IncidentAdmin(desk.Retiring):
         "state",
         SeverityFilter,
         "source",
-        ("owner", admin.RelatedOnlyFieldListFilter),
-        ("labels", admin.RelatedOnlyFieldListFilter),
+        ("owner", InUse),
+        ("labels", InUse),
         "started_at",
         DeletedFilter,
     ]
-    search_fields = ["title", "updates__body", "impacts__monitor__name"]
+    search_fields = ["title", "search_text__told", "impacts__monitor__name"]
     lede = "What people are told."
     consequence = (
         "It disappears from the public pages, and messages about it that are still "
@@ -398,12 +351,9 @@ class IncidentAdmin(desk.Retiring):
         impacts = Impact.objects.select_related("monitor")
         everything: Any = super().get_queryset(request)
         incidents = everything.visible_to(request.user)
-        # A join would count over again what a search has found twice.
-        told = IncidentUpdate.objects.filter(incident=OuterRef("pk")).order_by()
-        number = told.values("incident").annotate(number=Count("pk")).values("number")
-        said = Coalesce(Subquery(number), 0)
+        told = IncidentUpdate.objects.filter(incident=OuterRef("pk"))
         newest = Subquery(told.order_by("-at").values("at")[:1])
-        return incidents.annotate(said=said, told_at=newest).prefetch_related(
+        return incidents.annotate(told_at=newest).prefetch_related(
             Prefetch("impacts", impacts, to_attr="every_impact")
         )
 
@@ -443,8 +393,7 @@ class IncidentAdmin(desk.Retiring):
 
     @admin.display(description="Affects")
     def affects(self, incident: Any) -> str | SafeString:
-        names = dict.fromkeys(i.monitor.name for i in incident.every_impact)
-        return ", ".join(names) or desk.NOTHING
+        return ", ".join(affected(incident)) or desk.NOTHING
 
     @admin.display(description="Began", ordering="started_at")
     def started(self, incident: Incident) -> SafeString:

@@ -541,12 +541,16 @@ class IncidentViewSet(Listed, Created, Edited):
 
     def get_queryset(self) -> QuerySet[Incident]:
         impacts = Impact.objects.select_related("monitor").order_by("pk")
+        # Nothing more is shown, and there may be thousands.
+        impacts = impacts.only("incident", "level", "ended_at", "monitor__tag")
+        updates = IncidentUpdate.objects.only(
+            *("incident", "state", "body", "at", "edited_at")
+        )
         found: Any = super().get_queryset()
         if not may(self.request, "incidents:write"):
             found = found.exclude(published_at=None).filter(merged_into=None)
         found = found.visible_to(_behind(self.request))
         found = found.select_related("owner")
-        updates = IncidentUpdate.objects.defer("html")
         parts = (Prefetch("impacts", impacts), Prefetch("updates", updates), "labels")
         return found.prefetch_related(*parts)
 

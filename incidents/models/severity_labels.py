@@ -24,6 +24,9 @@ class SeverityLabels(OneRow):
     major = models.CharField(max_length=30, default="Major")
     critical = models.CharField(max_length=30, default="Critical")
 
+    # The field that names each severity.
+    FIELDS: Final = {one.value: one.name.lower() for one in IncidentSeverity}
+
     class Meta:
         verbose_name = "names of severities"
         verbose_name_plural = "names of severities"
@@ -34,7 +37,7 @@ class SeverityLabels(OneRow):
     def clean(self) -> None:
         errors: dict[str, str] = {}
         taken: dict[str, str] = {}
-        for field in _FIELDS.values():
+        for field in self.FIELDS.values():
             label = " ".join(getattr(self, field).split())
             if getattr(self, field) and not _is_seen(label):
                 errors[field] = "Write a name that can be seen."
@@ -53,19 +56,21 @@ class SeverityLabels(OneRow):
         severities_renamed.send(sender=SeverityLabels, labels=self)
 
     def by_severity(self) -> dict[int, str]:
-        return {severity: getattr(self, name) for severity, name in _FIELDS.items()}
-
-
-_FIELDS: Final = {one.value: one.name.lower() for one in IncidentSeverity}
+        return {severity: getattr(self, name) for severity, name in self.FIELDS.items()}
 
 
 def names() -> Mapping[int, str]:
     """What the severities are called, looked up once in a request or task."""
     if time.monotonic() >= getattr(_memo, "until", 0):
-        _memo.names = SeverityLabels.current().by_severity()
-        _memo.until = time.monotonic() + _KEPT_SECONDS
+        remember(SeverityLabels.current().by_severity())
     found: Mapping[int, str] = _memo.names
     return found
+
+
+def remember(found: Mapping[int, str]) -> None:
+    """Take what was looked up with something else; the usual names if it is nothing."""
+    _memo.names = found or SeverityLabels().by_severity()
+    _memo.until = time.monotonic() + _KEPT_SECONDS
 
 
 def forget(**kwargs: Any) -> None:

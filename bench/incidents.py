@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config import web
+
 from .stage import stage
 from .statements import counted
 
@@ -23,11 +25,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from . import listing
 
         listing.fill(options.incidents, options.monitors)
+        pages = listing.pages()
+        web.post_worker_init(None)
         return {
             name: _whole(
                 {page: _measure(ask, options.times) for page, ask in asked.items()}
             )
-            for name, asked in listing.pages().items()
+            for name, asked in pages.items()
         }
 
 

@@ -53,7 +53,7 @@ def fill(number: int, monitors: int) -> None:
     )
     _make(IncidentUpdate, (u for n, i in enumerate(made) for u in _updates(n, i)))
     for few in _batches(made):
-        SearchText.rewrite(few)
+        SearchText.rewrite({incident.pk: incident.title for incident in few})
     _make(Impact, (p for n, i in enumerate(made) for p in _impacts(n, i, affected)))
     labelled: Any = Incident.labels.through
     _make(

@@ -170,7 +170,7 @@ def _write(into: Incident, said: str, at: datetime, author: Author) -> IncidentU
     written = into._write(
         State(into.state), said, newest, author, notifies=into.is_open
     )
-    SearchText.add(into, written)
+    SearchText.add(into.pk, written)
     return written
 
 
@@ -198,7 +198,7 @@ def split(
             said = f"Split off “{incident}” ({incident.pk})"
             made._log(Kind.SPLIT, said, at=at, author=author, incident=incident.pk)
             made._write(State.INVESTIGATING, summary, at, author)
-        SearchText.begin(made, title, summary)
+        SearchText.begin(made.pk, title, summary)
         _hand_over_place(incident, made, monitors)
         _move_alerts(incident, made, monitors)
         _move_impacts(impacts, made, at)

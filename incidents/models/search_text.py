@@ -1,16 +1,12 @@
 """What is said in an incident, as searches compare it: in one row, in one case."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Concat
 
 from .story import IncidentUpdate
-
-if TYPE_CHECKING:
-    from .incident import Incident
 
 
 def fold(text: str) -> str:
@@ -37,25 +33,28 @@ class SearchText(models.Model):
         return f"{self.incident_id}: {self.title}"
 
     @classmethod
-    def begin(cls, incident: "Incident", title: str, body: str) -> None:
+    def begin(cls, key: int, title: str, body: str) -> None:
         """Write down the first words of a new incident."""
-        cls.objects.create(incident=incident, title=fold(title), told=_line(body))
+        cls.objects.create(incident_id=key, title=fold(title), told=_line(body))
 
     @classmethod
-    def add(cls, incident: "Incident", update: IncidentUpdate) -> None:
+    def add(cls, key: int, update: IncidentUpdate) -> None:
         """Write down one more update."""
         column = "told" if update.is_told else "internal"
         longer = Concat(F(column), Value(_line(update.body)))
-        cls.objects.filter(incident=incident).update(**{column: longer})
+        cls.objects.filter(incident=key).update(**{column: longer})
 
     @classmethod
-    def rename(cls, incident: "Incident", title: str) -> None:
-        cls.objects.filter(incident=incident).update(title=fold(title))
+    def rename(cls, key: int, title: str) -> None:
+        cls.objects.filter(incident=key).update(title=fold(title))
 
     @classmethod
-    def rewrite(cls, incidents: Sequence["Incident"]) -> None:
-        """Write all words of some incidents anew, whatever was there."""
-        texts = {i.pk: SearchText(incident=i, title=fold(i.title)) for i in incidents}
+    def rewrite(cls, titles: Mapping[int, str]) -> None:
+        """Write all words of some incidents anew, given by their keys, whatever there was."""
+        texts = {
+            key: SearchText(incident_id=key, title=fold(title))
+            for key, title in titles.items()
+        }
         kept = IncidentUpdate.every.kept().filter(incident__in=texts).order_by("pk")
         for update in kept.defer("html"):
             text, line = texts[update.incident_id], _line(update.body)

@@ -17,15 +17,9 @@ from access.api import MOST_NUMBER, StrictSerializer, named
 from monitors.models import Monitor
 
 from . import merging
-from .api import (
-    DECIDED,
-    Decided,
-    GroupsField,
-    IncidentSerializer,
-    IncidentViewSet,
-    author_of,
-)
+from .api import DECIDED, IncidentViewSet
 from .models import Incident, Relation
+from .serializers import Decided, GroupsField, IncidentSerializer, author_of
 
 KINDS = [(kind.lower(), label) for kind, label in Relation.Kind.choices]
 REFUSED: Any = {(409, "application/problem+json"): OpenApiTypes.OBJECT}

@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api import RelatedField, StrictSerializer
-from incidents.api import IncidentViewSet, author_of
+from incidents.api import IncidentViewSet
 from incidents.models import Incident
+from incidents.serializers import author_of
 
 from .models import PageIncident, StatusPage
 

@@ -13,14 +13,13 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.serializers import BaseSerializer
 
 import tocsin
-from incidents.api import (
-    IncidentFilters,
+from incidents.api import IncidentFilters, why_discarded
+from incidents.models import Author, Impact, Incident, IncidentQuerySet
+from incidents.serializers import (
     IncidentSerializer,
     NewIncidentSerializer,
     UpdateSerializer,
-    why_discarded,
 )
-from incidents.models import Author, Impact, Incident, IncidentQuerySet
 
 # Who writes, if nobody says who it is.
 AT_THE_MACHINE = "manage.py"

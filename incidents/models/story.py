@@ -1,6 +1,8 @@
 """What an incident is made of: its updates, its impacts, its alerts."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -130,7 +132,8 @@ class IncidentUpdate(models.Model):
             setattr(self, name, value)
         self.html, self.edited_at = markdown.render(self.body), at
         self.save(update_fields=["body", "state", "at", "html", "edited_at"])
-        self._follow(Kind.EDITED, "Edited an update", at, author)
+        said = ", ".join(("Edited an update", *_moved(changes, was)))
+        self._follow(Kind.EDITED, said, at, author, **_as_facts(changes, was))
         return True
 
     @transaction.atomic
@@ -183,8 +186,10 @@ class IncidentUpdate(models.Model):
         self.refresh_from_db(from_queryset=IncidentUpdate.every.all())
         self.incident = incident
 
-    def _follow(self, kind: str, said: str, at: datetime, author: Author) -> None:
-        facts = {"update": self.pk, "body": self.body}
+    def _follow(
+        self, kind: str, said: str, at: datetime, author: Author, **more: Any
+    ) -> None:
+        facts = {"update": self.pk, "body": self.body, **more}
         self.incident._log(kind, said, at=at, author=author, **facts)
         self.incident._reword()
         if self.is_internal or self.publish_at:
@@ -207,6 +212,30 @@ class IncidentUpdate(models.Model):
     def plain(self) -> str:
         """The words alone."""
         return markdown.plain(self.html)
+
+
+def _moved(changes: Mapping[str, Any], was: Mapping[str, Any]) -> Iterator[str]:
+    """What of an update is another now beside its words, in words."""
+    if "state" in changes:
+        before, now = (State(each["state"]).label for each in (was, changes))
+        yield f"{before} \u2192 {now}"
+    if "at" in changes:
+        before, now = (_in_utc(each["at"]) for each in (was, changes))
+        yield f"{before} \u2192 {now} UTC"
+
+
+def _in_utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _as_facts(changes: Mapping[str, Any], was: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for programs: what state and time were, and what they are."""
+    moved = [name for name in ("state", "at") if name in changes]
+    return {
+        key: {name: str(each[name]) for name in moved}
+        for key, each in (("from", was), ("to", changes))
+        if moved
+    }
 
 
 class UpdateVersion(models.Model):

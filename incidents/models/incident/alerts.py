@@ -214,8 +214,8 @@ class Alerted(Drafted):
             return False
         is_unedited = self.title == words.storm_title(self._count_affected())
         self._take(alert)
-        if alert.began_at < self.started_at:
-            self.started_at = alert.began_at
+        was, self.started_at = self.started_at, min(self.started_at, alert.began_at)
+        self._log_begin(was, at=alert.began_at)
         if alert.monitor:
             self._affect(alert.monitor, Impact.level_of(alert), at=alert.began_at)
         if is_unedited:

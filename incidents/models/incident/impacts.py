@@ -1,11 +1,11 @@
 """What an incident does to monitors, and what that lays over them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
-from django.db.models import F, Value
+from django.db.models import F, Min, Q, Value
 from django.db.models.functions import Greatest
 
 from incidents.models.story import Impact
@@ -27,6 +27,8 @@ class Impacting(Logged):
         self, impacts: Mapping[Monitor, str], at: datetime, author: Author
     ) -> None:
         """End every impact that is not named, and begin those that are new."""
+        if self.ended_at:
+            return  # nothing is affected any more
         open_impacts = self.impacts.filter(ended_at=None).select_related("monitor")
         for impact in open_impacts.exclude(monitor__in=list(impacts)):
             self._spare(impact.monitor, at, author)
@@ -34,25 +36,57 @@ class Impacting(Logged):
             self._affect(monitor, level, at=at, author=author)
 
     def _spare(self, monitor: Monitor, at: datetime, author: Author = None) -> None:
-        if self._end_impacts(at, monitor=monitor.pk):
+        """End what it suffers at a moment; what was said later of it stays."""
+        if self._cut(monitor, at) or self._end_impacts(at, monitor=monitor.pk):
             said = f"{monitor}: no longer affected"
             self._log(Kind.IMPACT, said, at=at, author=author, monitor=monitor.tag)
 
     def _affect(
         self, monitor: Monitor, level: str, *, at: datetime, author: Author = None
     ) -> None:
-        """Begin an impact instead of another one; in an ended incident it ends too."""
-        open_impacts = self.impacts.filter(monitor=monitor, ended_at=None)
-        if open_impacts.filter(level=level).exists():
+        """Begin an impact instead of another, until the next change of that monitor."""
+        before = self._suffered(monitor, at)
+        if before and before.level == level:
             return
-        self._end_impacts(at, monitor=monitor.pk)
-        self._lay(monitor, level, at=at, author=author)
+        later = self.impacts.filter(monitor=monitor, started_at__gt=at)
+        until = later.aggregate(first=Min("started_at"))["first"]
+        if before:
+            until = before.ended_at
+        self._cut(monitor, at)
+        self._lay(monitor, level, at=at, author=author, until=until)
+
+    def _suffered(self, monitor: Monitor, at: datetime) -> Impact | None:
+        """What it does to a monitor at a moment."""
+        goes_on = Q(ended_at=None) | Q(ended_at__gt=at)
+        return self.impacts.filter(goes_on, monitor=monitor, started_at__lte=at).first()
+
+    def _cut(self, monitor: Monitor, at: datetime) -> bool:
+        """End what it does to a monitor at a moment; False if that is nothing."""
+        cut = self._suffered(monitor, at)
+        if cut is None:
+            return False
+        overlays = Overlay.objects.filter(cause=self.cause, monitor=monitor)
+        overlays.filter(started_at=cut.started_at, ended_at=cut.ended_at).update(
+            ended_at=at
+        )
+        cut.ended_at = at
+        cut.save(update_fields=["ended_at"])
+        return True
 
     def _lay(
-        self, monitor: Monitor, level: str, *, at: datetime, author: Author = None
+        self,
+        monitor: Monitor,
+        level: str,
+        *,
+        at: datetime,
+        author: Author = None,
+        until: datetime | None = None,
     ) -> None:
-        """Begin an impact and, if the public may see it, its overlay."""
-        ended = max(at, self.ended_at) if self.ended_at else None
+        """Begin an impact and, if the public may see it, its overlay.
+
+        In an ended incident it ends too.
+        """
+        ended = until or (max(at, self.ended_at) if self.ended_at else None)
         impact = self.impacts.create(
             monitor=monitor, level=level, started_at=at, ended_at=ended
         )
@@ -84,8 +118,7 @@ class Impacting(Logged):
             self._affect(impact.monitor, impact.level, at=at)
 
     def _end_impacts(self, at: datetime, **which: Any) -> int:
-        # What began later than that ends as it begins: nothing lasts less than 0 s.
-        until = Greatest(F("started_at"), Value(at, models.DateTimeField()))
+        until = _not_before_start(at)
         ended = self.impacts.filter(ended_at=None, **which).update(ended_at=until)
         self._overlays(**which).update(ended_at=until)
         return ended
@@ -95,19 +128,30 @@ class Impacting(Logged):
 
     def _move_end(self, was: datetime) -> None:
         """What had ended with the incident ends with it at its new end."""
-        ended = self.ended_at
+        until = _not_before_start(self.ended_at)
         for rows in (self.impacts.all(), Overlay.objects.filter(cause=self.cause)):
-            moved = rows.filter(ended_at=was)
-            moved.filter(started_at__gt=ended).update(ended_at=F("started_at"))
-            rows.filter(ended_at=was).update(ended_at=ended)
+            rows.filter(ended_at=was).update(ended_at=until)
 
     def _begin_at(self, at: datetime) -> None:
         """Move the beginning, and whatever has begun with it."""
         at = min(at, self.ended_at) if self.ended_at else at
-        self.impacts.filter(started_at=self.started_at).update(started_at=at)
-        overlays = Overlay.objects.filter(cause=self.cause)
-        overlays.filter(started_at=self.started_at).update(started_at=at)
+        for rows in (self.impacts.all(), Overlay.objects.filter(cause=self.cause)):
+            moved = rows.filter(started_at=self.started_at)
+            moved.filter(ended_at__lt=at).update(ended_at=at)
+            moved.update(started_at=at)
         self.started_at = at
+
+    def _log_begin(self, was: datetime, *, at: datetime, author: Author = None) -> None:
+        """Say that it began at another moment than was thought, if it did."""
+        if self.started_at != was:
+            said = f"Began {self.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            then = was.isoformat()
+            self._log(Kind.BEGAN, said, at=at, author=author, **{"from": then})
 
     def _count_affected(self) -> int:
         return self.impacts.values("monitor").distinct().count()
+
+
+def _not_before_start(at: datetime | None) -> Greatest:
+    """An end; what began later than that ends as it begins."""
+    return Greatest(F("started_at"), Value(at, models.DateTimeField()))

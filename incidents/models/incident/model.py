@@ -162,12 +162,10 @@ class Incident(Alerted):
             self._assign(owner, at, author)
         if labels is not None:
             self._label(labels, at, author)
-        if started_at is not None and started_at != self.started_at:
+        if started_at is not None:
             was = self.started_at
             self._begin_at(started_at)
-            said = f"Began {self.started_at:%Y-%m-%d %H:%M:%S} UTC"
-            then = was.isoformat()
-            self._log(Kind.BEGAN, said, at=at, author=author, **{"from": then})
+            self._log_begin(was, at=at, author=author)
         self.version += 1
         self.save(update_fields=["title", "severity", "started_at", "owner", "version"])
         if impacts is not None:

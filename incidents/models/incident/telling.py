@@ -138,13 +138,21 @@ class Telling(Impacting):
             self._go_on(ended, max(since or at, ended))
         elif ended and self.ended_at != ended:
             self._move_end(ended)
-        for monitor, level in (impacts or {}).items():
-            begun = self.not_before_newest(at)
+        self._change_impacts(impacts or {}, at, author)
+        self._announce(was, told)
+
+    def _change_impacts(
+        self, impacts: Mapping[Monitor, str], at: datetime, author: Author
+    ) -> None:
+        """Let monitors suffer something else from the moment of an update on."""
+        if self.ended_at and at >= self.ended_at:
+            return  # nothing is affected any more
+        for monitor, level in impacts.items():
+            begun = max(at, self.started_at)
             if level:
                 self._affect(monitor, level, at=begun, author=author)
             else:
                 self._spare(monitor, begun, author)
-        self._announce(was, told)
 
     def _promise(
         self, next_update_at: datetime | None, *, at: datetime, author: Author

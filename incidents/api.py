@@ -189,6 +189,7 @@ class IncidentViewSet(Listed, Created, Edited):
         incident.publish(at=timezone.now(), author=author_of(request))
         incident.refresh_from_db()
         self._refuse_discarded(incident)
+        self._refuse_private(incident)
         return Response(self.shown(incident))
 
     @extend_schema(request=None, responses=DECIDED)
@@ -199,6 +200,7 @@ class IncidentViewSet(Listed, Created, Edited):
         incident.hold(at=timezone.now(), author=author_of(request))
         self._refuse_discarded(incident)
         self._refuse_public(incident)
+        self._refuse_private(incident)
         return Response(self.shown(incident))
 
     @extend_schema(request=DiscardSerializer, responses=DECIDED)
@@ -213,6 +215,7 @@ class IncidentViewSet(Listed, Created, Edited):
         )
         incident.refresh_from_db()
         self._refuse_public(incident)
+        self._refuse_private(incident)
         return Response(self.shown(incident))
 
     def _refuse_discarded(self, incident: Incident) -> None:
@@ -222,6 +225,13 @@ class IncidentViewSet(Listed, Created, Edited):
     def _refuse_public(self, incident: Incident) -> None:
         if incident.published_at:
             raise Decided("This incident is public; delete it, or resolve it.")
+
+    def _refuse_private(self, incident: Incident) -> None:
+        if incident.is_private:
+            text = (
+                "This incident is private; restrict it to no group, and it is a draft."
+            )
+            raise Decided(text)
 
     @extend_schema(
         operation_id="incidents_updates_list", responses=WrittenSerializer(many=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.text import capfirst
 
 from monitors.models import Monitor, Overlay
 from outbox.models import cancel
@@ -74,22 +75,32 @@ def _lock(*incidents: Incident) -> None:
 
 
 def _refuse_merge(incident: Incident, into: Incident) -> None:
-    if reason := _reason_not_to_merge(incident, into):
+    if reason := reason_not_to_merge(incident, into):
         raise ValidationError({"into": reason})
 
 
-def _reason_not_to_merge(incident: Incident, into: Incident) -> str:
+def reason_not_to_merge(incident: Incident, into: Incident) -> str:
+    """Say why one cannot become part of the other; nothing if it can."""
     if incident.pk == into.pk:
         return "An incident cannot become part of itself."
     if incident.is_withdrawn or into.is_withdrawn:
         return "One of them was discarded, deleted or merged already."
     if incident.is_private != into.is_private:
         return "One of them is private; decide first who is to see both."
+    if into.groups.exclude(pk__in=incident.groups.values("pk")).exists():
+        return "Not all who see the other one may see this; decide who is to see both."
     if incident.published_at and not into.published_at:
         return "People know of the first one; publish the other before."
     if incident.is_open and not into.is_open:
         return "The other one is over; open it again before."
     return ""
+
+
+def _named(incident: Incident) -> str:
+    """How the timeline of another one calls it: who reads that may not know of it."""
+    if incident.published_at:
+        return f"“{incident}” ({incident.pk})"
+    return f"incident {incident.pk}"
 
 
 def _part_of(incident: Incident) -> str:
@@ -108,7 +119,7 @@ def _close(incident: Incident, into: Incident, at: datetime, author: Author) -> 
             *("nag_at", "version"),
         ]
     )
-    said = f"Became part of “{into}” ({into.pk})"
+    said = f"Became part of {_named(into)}"
     incident._log(Kind.MERGED, said, at=at, author=author, into=into.pk)
     cancel(topic_key=incident.cause, reason="The incident became part of another.")
 
@@ -116,10 +127,11 @@ def _close(incident: Incident, into: Incident, at: datetime, author: Author) -> 
 def _take_over(
     incident: Incident, into: Incident, at: datetime, author: Author
 ) -> None:
-    said = f"“{incident}” ({incident.pk}) became part of it"
+    said = capfirst(f"{_named(incident)} became part of it")
     into._log(Kind.MERGED, said, at=at, author=author, incident=incident.pk)
     into._retitle(None, max(into.severity, incident.severity), at, author)
-    into.started_at = min(into.started_at, incident.started_at)
+    was, into.started_at = into.started_at, min(into.started_at, incident.started_at)
+    into._log_begin(was, at=at, author=author)
     into.save(update_fields=["severity", "started_at"])
     _move_alerts(incident, into)
     _move_impacts(list(incident.impacts.select_related("monitor")), into, at)
@@ -195,7 +207,7 @@ def split(
         made = _like(incident, title, began, at)
         with made._logging_at_once():
             made._log_opening(author)
-            said = f"Split off “{incident}” ({incident.pk})"
+            said = f"Split off {_named(incident)}"
             made._log(Kind.SPLIT, said, at=at, author=author, incident=incident.pk)
             made._write(State.INVESTIGATING, summary, at, author)
         SearchText.begin(made.pk, title, summary)
@@ -203,7 +215,7 @@ def split(
         _move_alerts(incident, made, monitors)
         _move_impacts(impacts, made, at)
         names = ", ".join(monitor.name for monitor in monitors)
-        said = f"{names}: told of by “{made}” ({made.pk}) from here on"
+        said = f"{names}: told of by {_named(made)} from here on"
         incident._log(Kind.SPLIT, said, at=at, author=author, incident=made.pk)
         relate(made, incident, Relation.Kind.RELATED, at=at, author=author)
         incident._settle(None, at=at, author=author)
@@ -286,8 +298,9 @@ def relate(
     made = incident.relations.create(
         other=other, kind=kind, author=name_of(author), created_at=at
     )
-    _log_relation(incident, str(made), other, at, author)
-    _log_relation(other, _seen_from(made), incident, at, author)
+    said = f"{made.get_kind_display()} {_named(other)}"
+    _log_relation(incident, said, other, at, author)
+    _log_relation(other, f"{_seen_from(made)} {_named(incident)}", incident, at, author)
     return True
 
 
@@ -302,7 +315,7 @@ def unrelate(
         return False
     known.delete()
     for one, another in ((incident, other), (other, incident)):
-        said = f"No longer related to “{another}” ({another.pk})"
+        said = f"No longer related to {_named(another)}"
         _log_relation(one, said, another, at, author)
     return True
 
@@ -316,7 +329,6 @@ def _log_relation(
 
 
 def _seen_from(relation: Relation) -> str:
-    """What the other incident reads of it."""
-    if relation.kind == Relation.Kind.DUPLICATE:
-        return f"Has a duplicate: {relation.incident}"
-    return f"Related to {relation.incident}"
+    """What the other incident reads of it, before the name of the first."""
+    is_one_sided = relation.kind == Relation.Kind.DUPLICATE
+    return "Has a duplicate:" if is_one_sided else "Related to"

@@ -19,7 +19,13 @@ from monitors.models import Monitor
 from . import merging
 from .api import DECIDED, IncidentViewSet
 from .models import Incident, Relation
-from .serializers import Decided, GroupsField, IncidentSerializer, author_of
+from .serializers import (
+    Decided,
+    GroupsField,
+    IncidentSerializer,
+    WordsField,
+    author_of,
+)
 
 KINDS = [(kind.lower(), label) for kind, label in Relation.Kind.choices]
 REFUSED: Any = {(409, "application/problem+json"): OpenApiTypes.OBJECT}
@@ -33,8 +39,7 @@ class MergeSerializer(StrictSerializer):
     """Which incident tells of this one from now on."""
 
     into = _number(help_text="The number of the other incident.")
-    body = serializers.CharField(
-        max_length=20_000,
+    body = WordsField(
         required=False,
         help_text="What the other one tells of it, in Markdown.",
     )
@@ -47,7 +52,7 @@ class SplitSerializer(StrictSerializer):
         child=serializers.CharField(max_length=100), allow_empty=False, max_length=1000
     )
     title = serializers.CharField(max_length=255)
-    summary = serializers.CharField(max_length=20_000)
+    summary = WordsField()
 
     def validate_monitors(self, tags: list[str]) -> list[Monitor]:
         return [*named(Monitor.objects.current(), "tag", tags).values()]

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError as Unfit
 from django.utils import timezone
 from rest_framework import serializers, status
 from rest_framework.exceptions import (
@@ -76,6 +77,21 @@ class GroupsField(RelatedField):
         )
 
 
+class WordsField(serializers.CharField):
+    """Markdown of which something is seen."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 20_000, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        body: str = super().to_internal_value(data)
+        try:
+            IncidentUpdate(body=body).clean()
+        except Unfit as error:
+            raise ValidationError(error.messages) from error
+        return body
+
+
 class ImpactSerializer(StrictSerializer):
     """A monitor, by its tag, and what the incident does to it."""
 
@@ -100,7 +116,7 @@ class UpdateSerializer(StrictModelSerializer):
 
     instead = {"edited_at": "It is set when the update is changed."}
     state = serializers.ChoiceField(choices=State.choices)
-    body = serializers.CharField(max_length=20_000)
+    body = WordsField()
     at = PastField(required=False, help_text="Now, unless given.")
 
     class Meta:
@@ -190,6 +206,9 @@ class WrittenSerializer(UpdateSerializer):
         if is_note and "impacts" in attrs:
             text = "Only an update that is told can change them."
             raise ValidationError({"impacts": [text]})
+        if attrs.get("state") == State.RESOLVED and attrs.get("impacts"):
+            text = "When it is resolved, nothing is affected any more."
+            raise ValidationError({"impacts": [text]})
         if waits and "at" in attrs:
             raise ValidationError({"at": ["It is told at publish_at."]})
         return super().validate(attrs)
@@ -201,6 +220,11 @@ class EditSerializer(UpdateSerializer):
     class Meta(UpdateSerializer.Meta):
         fields = ["state", "body", "at"]
         read_only_fields: list[str] = []
+
+    def validate_at(self, at: datetime) -> datetime:
+        if self.instance and self.instance.publish_at:
+            raise ValidationError("It is told at publish_at.")
+        return at
 
 
 class VersionSerializer(StrictModelSerializer):
@@ -344,11 +368,10 @@ class IncidentSerializer(StrictModelSerializer):
 class NewIncidentSerializer(IncidentSerializer):
     """With `ended_at` it is entered afterwards, and nobody gets a message."""
 
-    summary = serializers.CharField(max_length=20_000, write_only=True)
+    summary = WordsField(write_only=True)
     started_at = PastField()
     ended_at = PastField(required=False, allow_null=True)
-    closing = serializers.CharField(
-        max_length=20_000,
+    closing = WordsField(
         write_only=True,
         required=False,
         help_text="The words of the last update of one that is over.",

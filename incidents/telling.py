@@ -222,12 +222,14 @@ def _nag(message: Message) -> Content:
     since = datetime.fromisoformat(message.values["since"])
     silence = duration(now - since)
     lines = [f"It goes on, and nobody has told anything new for {silence}."]
-    subject = f"No news for {silence}: {incident.title}"
+    # The subject is read by whoever may look into the outbox.
+    name = f"incident {incident.pk}" if incident.is_private else incident.title
+    subject = f"No news for {silence}: {name}"
     if incident.promised_at:
         by = incident.promised_at.astimezone(UTC)
         late = duration(now - incident.promised_at)
         promised = f"An update was promised by {by:%H:%M} UTC, {late} ago."
-        subject, lines = f"Update overdue: {incident.title}", [promised, *lines]
+        subject, lines = f"Update overdue: {name}", [promised, *lines]
     lines.append("Whatever is told, also that nothing has changed, ends this.")
     return _content("nag", subject, lines, incident)
 

@@ -388,8 +388,8 @@ def test_relation_is_noted_once_and_read_from_both(two):
     assert not relate(first, second, "DUPLICATE", at=at)
 
     assert Relation.objects.get().author == "ana"
-    assert facts(first, "RELATED") == [f"Duplicate of {second}"]
-    assert facts(second, "RELATED") == [f"Has a duplicate: {first}"]
+    assert facts(first, "RELATED") == [f"Duplicate of “{second}” ({second.pk})"]
+    assert facts(second, "RELATED") == [f"Has a duplicate: “{first}” ({first.pk})"]
 
 
 def test_relation_the_other_way_replaces_it(two):

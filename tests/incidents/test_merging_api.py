@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -167,9 +167,12 @@ def test_private_incident_is_told_to_nobody(client_of, member, group):
     assert answer.json()["is_private"] is True
     assert answer.json()["is_draft"] is False
     assert not FanOut.objects.exists()
-    publish = post(client_of(member), Incident.objects.get(), "publish")
-    assert publish.json()["is_private"] is True
-    assert Incident.objects.get().published_at is None
+    for action in ("publish", "hold", "discard"):
+        refused = post(client_of(member), Incident.objects.get(), action)
+        assert refused.status_code == 409
+        assert "private" in refused.json()["detail"]
+    left = Incident.objects.get()
+    assert (left.published_at, left.discarded_at) == (None, None)
 
 
 def test_draft_becomes_private_and_a_draft_again(client_of, member, group):
@@ -330,3 +333,70 @@ def test_promise_for_before_the_update_is_refused(api, open_incident):
 
     assert answer.status_code == 400
     assert "next_update_at" in answer.json()["errors"]
+
+
+def test_title_of_a_private_incident_is_not_in_the_timeline_of_another(
+    client_of, operator, open_incident, group
+):
+    api = client_of(operator)
+    public = open_incident("Slow")
+    breach = open_incident("Breach", groups=[group])
+    post(api, public, "relations", incident=breach.pk, kind="related")
+
+    read = api.get(f"/api/v1/incidents/{public.pk}/timeline/").content.decode()
+
+    assert f"Related to incident {breach.pk}" in read
+    assert "Breach" not in read
+    own = [line.text for line in breach.timeline.filter(kind="RELATED")]
+    assert own == [f"Related to “Slow” ({public.pk})"]
+
+
+def test_private_incidents_of_different_groups_do_not_merge(
+    client_of, operator, open_incident, group
+):
+    api = client_of(operator)
+    both, others = Group.objects.create(name="HR"), Group.objects.create(name="Legal")
+    breach = open_incident("Breach", groups=[group, both])
+    narrow = open_incident("Narrow", groups=[group])
+    strange = open_incident("Strange", groups=[group, others])
+
+    refused = post(api, breach, "merge", into=strange.pk)
+    answer = post(api, breach, "merge", into=narrow.pk)
+
+    assert refused.status_code == 409
+    assert "Not all who see the other one may see this" in refused.json()["detail"]
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("words", ["<!-- nothing -->", "<script>alert(1)</script>"])
+def test_words_of_which_nothing_is_seen_are_refused(api, open_incident, words):
+    first, second = open_incident(), open_incident()
+    new = {"title": "x", "started_at": "2026-11-01T10:00:00Z"}
+    ended = {**new, "summary": "x", "ended_at": "2026-11-01T11:00:00Z"}
+
+    answers = {
+        "summary": api.post("/api/v1/incidents/", {**new, "summary": words}),
+        "closing": api.post("/api/v1/incidents/", {**ended, "closing": words}),
+        "body": post(api, first, "merge", into=second.pk, body=words),
+    }
+    split = post(api, first, "split", monitors=["shop"], title="x", summary=words)
+
+    for field, answer in {**answers, "summary of a split": split}.items():
+        assert answer.status_code == 400, field
+        told = answer.json()["errors"][field.split()[0]]
+        assert told == ["Nothing of this would be seen by anybody."]
+
+
+def test_time_of_what_is_still_to_be_told_is_not_edited(api, open_incident):
+    incident = open_incident()
+    soon = timezone.now() + timedelta(hours=1)
+    waits = incident.schedule(state="MONITORING", body="Soon.", publish_at=soon)
+
+    answer = api.patch(
+        f"/api/v1/incidents/{incident.pk}/updates/{waits.pk}/",
+        {"at": "2026-11-01T10:00:00Z"},
+        format="json",
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"]["at"] == ["It is told at publish_at."]

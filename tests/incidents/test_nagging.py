@@ -348,6 +348,9 @@ def test_private_incident_is_named_to_nobody_outside(
     sweep(minutes(30))
 
     assert asked() == [("ina@example.org", 1)]
+    assert (
+        said(minutes(31)).subject == f"No news for 31 minutes: incident {incident.pk}"
+    )
 
 
 def test_what_became_private_is_not_told_to_those_outside(

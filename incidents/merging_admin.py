@@ -59,6 +59,10 @@ class ActForm(forms.Form):
             if isinstance(field, IncidentField):
                 field.look_among(self.incident, self.user, name)
 
+    def question(self) -> str:
+        """What is asked before it is done; nothing if it can be taken back."""
+        return ""
+
     def act(self) -> Incident:
         """Do it, and return the incident that is to be shown then."""
         raise NotImplementedError
@@ -79,6 +83,19 @@ class MergeForm(ActForm):
         max_length=20_000,
         help_text="Markdown. Empty: one sentence if this one is public, else nothing.",
     )
+
+    def clean_into(self) -> Incident:
+        into: Incident = self.cleaned_data["into"]
+        if reason := merging.reason_not_to_merge(self.incident, into):
+            raise forms.ValidationError(reason)
+        return into
+
+    def question(self) -> str:
+        into: Incident = self.cleaned_data["into"]
+        return (
+            f"“{self.incident}” becomes part of “{into}” (number {into.pk}, "
+            f"{into.get_state_display().lower()}). This cannot be undone."
+        )
 
     def act(self) -> Incident:
         into: Incident = self.cleaned_data["into"]
@@ -186,7 +203,7 @@ ACTS = [
         "Some of its monitors get an incident of their own, public or not as this one "
         "is.",
         "Split",
-        lambda incident: incident.goes_on,
+        lambda incident: incident.goes_on and _suffering(incident) > 1,
     ),
     Act(
         "relate",
@@ -214,7 +231,8 @@ def page_of(act: Act) -> Any:
         incident: Incident = shown.to_change(request, pk)
         posted = request.POST if request.method == "POST" else None
         form = act.form(posted, incident=incident, user=desk.operator(request))
-        if form.is_valid():
+        question = form.question() if form.is_valid() else ""
+        if form.is_valid() and question in ("", request.POST.get("sure")):
             try:
                 after = form.act()
             except ValidationError as refused:
@@ -230,11 +248,17 @@ def page_of(act: Act) -> Any:
             "original": incident,
             "act": act,
             "form": form,
+            "question": question if form.is_valid() else "",
         }
         name = "admin/incidents/incident/act.html"
         return TemplateResponse(request, name, context)
 
     return page
+
+
+def _suffering(incident: Any) -> int:
+    """How many monitors it affects now."""
+    return sum(impact.ended_at is None for impact in incident.every_impact)
 
 
 def _refuse(form: ActForm, refused: ValidationError) -> None:

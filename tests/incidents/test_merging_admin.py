@@ -35,12 +35,15 @@ def page(incident, name="change"):
     return f"/admin/incidents/incident/{incident.pk}/{name}/"
 
 
-def test_workspace_offers_what_can_be_done(admin, open_incident):
-    public = admin.get(page(open_incident())).content.decode()
+def test_workspace_offers_what_can_be_done(admin, open_incident, make_monitor):
+    both = {make_monitor("shop"): "DOWN", make_monitor("mail"): "DOWN"}
+    public = admin.get(page(open_incident(impacts=both))).content.decode()
+    alone = admin.get(page(open_incident())).content.decode()
 
     for name in ("Merge…", "Split…", "Relate…"):
         assert name in public
     assert "Who sees it…" not in public
+    assert "Split…" not in alone
 
 
 def test_incident_is_merged_in_the_admin(admin, open_incident):
@@ -49,7 +52,17 @@ def test_incident_is_merged_in_the_admin(admin, open_incident):
     assert HOSTILE not in form
     assert f'<option value="{second.pk}">' in form
 
-    answer = admin.post(page(first, "merge"), {"into": second.pk}, follow=True)
+    asked = admin.post(page(first, "merge"), {"into": second.pk})
+    assert "This cannot be undone." in asked.content.decode()
+    assert HOSTILE not in asked.content.decode()
+    first.refresh_from_db()
+    assert first.merged_into is None
+    sure = {"into": second.pk, "sure": asked.context_data["question"]}
+    third = open_incident("Another")
+    assert (
+        admin.post(page(first, "merge"), {**sure, "into": third.pk}).status_code == 200
+    )
+    answer = admin.post(page(first, "merge"), sure, follow=True)
 
     assert answer.redirect_chain == [(page(second), 302)]
     first.refresh_from_db()

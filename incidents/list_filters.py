@@ -112,6 +112,10 @@ def _as(kind: str, rows: QuerySet[Any], key: Any, name: str) -> QuerySet[Any, An
 class InUse(admin.RelatedFieldListFilter):
     """Offers what some incident has."""
 
+    def has_output(self) -> bool:
+        # What is asked for counts also where nothing is offered.
+        return bool(self.used_parameters) or super().has_output()
+
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         return offered(request)[field.name]
 

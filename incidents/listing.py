@@ -3,6 +3,7 @@
 A page takes one statement, a search another one before it; see also `list_filters`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -36,6 +37,23 @@ class IncidentList(ChangeList):
     of each be worked out for all that come before in another order.
     """
 
+    # What a search has found, newest first unless another order is chosen.
+    found: Sequence[int] = ()
+
+    def get_queryset(
+        self, request: HttpRequest, exclude_parameters: Any = None
+    ) -> QuerySet[Incident]:
+        """All that are listed, each once; what is done with all is done with these."""
+        listed: QuerySet[Incident] = super().get_queryset(request, exclude_parameters)
+        order = listed.query.order_by
+        if self.query:
+            self.found = list(listed.values_list("pk", flat=True)[:MOST_FOUND])
+            return self.root_queryset.filter(pk__in=self.found).order_by(*order)
+        if not listed.query.distinct:
+            return listed
+        once = self.root_queryset.filter(pk__in=listed.order_by().values("pk"))
+        return once.order_by(*order)
+
     def get_results(self, request: HttpRequest) -> None:
         number, self.result_list = self._search() if self.query else self._page()
         each = self.list_per_page
@@ -49,44 +67,34 @@ class IncidentList(ChangeList):
 
     def _search(self) -> tuple[int, list[Incident]]:
         """Return how many were found, and those that are shown."""
-        keys = list(self._found().values_list("pk", flat=True)[:MOST_FOUND])
-        if self._first() > max(0, len(keys) - 1):
+        number = len(self.found)
+        first, length = self._place()
+        if first > max(0, number - 1):
             raise IncorrectLookupParameters
-        last = self._first() + self._length(len(keys))
-        return len(keys), self._rows(keys[self._first() : last])
+        return number, self._rows(self.found[first : first + length])
 
     def _page(self) -> tuple[int, list[Incident]]:
         """The same of a page without a search, in one statement."""
-        found = self._found()
-        # If all are asked for, it is known only afterwards whether they are too many.
-        last = self._first() + self._length(self.list_max_show_all)
-        rows = self._rows(found.values("pk")[self._first() : last], of=_number(found))
+        first, length = self._place()
+        keys = self.queryset.values("pk")[first : first + length]
+        rows = self._rows(keys, of=_number(self.queryset))
         if not rows and self.page_num > 1:
             raise IncorrectLookupParameters
         number = rows[0].of if rows else 0
-        if number > self.list_max_show_all:
-            rows = rows[: self.list_per_page]
+        if self.show_all and number > self.list_max_show_all:
+            self.show_all = False
+            return self._page()
         return number, rows
 
-    def _first(self) -> int:
-        first: int = (self.page_num - 1) * self.list_per_page
+    def _place(self) -> tuple[int, int]:
+        """From where on how many are shown."""
+        if self.show_all:
+            return 0, self.list_max_show_all
+        first = (self.page_num - 1) * self.list_per_page
         # More than anybody has; a page that no database could count to is none.
         if not 0 <= first < 1 << 31:
             raise IncorrectLookupParameters
-        return 0 if self.show_all else first
-
-    def _length(self, number: int) -> int:
-        """How many are shown of so many."""
-        shows_all = self.show_all and number <= self.list_max_show_all
-        return number if shows_all else self.list_per_page
-
-    def _found(self) -> QuerySet[Incident]:
-        """All that are listed, each once."""
-        found: QuerySet[Incident] = self.queryset
-        if not found.query.distinct:
-            return found
-        once = self.root_queryset.filter(pk__in=found.order_by().values("pk"))
-        return once.order_by(*found.query.order_by)
+        return first, self.list_per_page
 
     def _rows(self, keys: Any, **more: Any) -> list[Any]:
         """The incidents with these keys, with what is shown of each."""

@@ -2,17 +2,22 @@
 
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from access.models import ApiKey
+from incidents import listing
+from incidents.admin import IncidentAdmin
 from incidents.models import Incident
-from monitors.models import Label
+from monitors.models import Label, Monitor
 from statuspages import snapshot
+from statuspages.models import StatusPage
 
 LIST = "/admin/incidents/incident/"
 API = "/api/v1/incidents/"
@@ -67,12 +72,12 @@ OF_API = [
 
 def test_admin_list_needs_at_most_six_queries(admin, operator, make_incident):
     make_incident(0)
-    snapshot.build_due()
+    snapshot.build(StatusPage.default())
     paths = [f"{LIST}?{q}" for q in of_admin(operator, Label.objects.get())]
     few = {path: asked(admin, path) for path in paths}
     for n in range(1, 30):
         make_incident(n)
-    snapshot.build_due()
+    snapshot.build(StatusPage.default())
 
     assert {path: asked(admin, path) for path in paths} == few
     assert {path for path, queries in few.items() if queries > MOST} == set()
@@ -135,3 +140,52 @@ def test_reader_cannot_find_out_what_is_in_a_note(api, make_incident):
     assert found(reader, "password") == 0
     assert found(reader, "orders they") == found(reader, "m0") == 1
     assert found(reader, "orders bank") == 0
+
+
+def test_names_of_monitors_are_found_in_any_case_of_any_script(
+    admin, make_incident, make_monitor
+):
+    make_incident(0)
+    Monitor.objects.update(name="МАГАЗИН Ärger (EU)")
+
+    for words in ("магазин", "ÄRGER", '"ärger (eu)"'):
+        assert titles(admin, urlencode({"q": words})) == ["Orders fail"], words
+    for words in ("м.газин", "(eu", "ärger."):
+        expected = ["Orders fail"] if words == "(eu" else []
+        assert titles(admin, urlencode({"q": words})) == expected, words
+
+
+def test_filter_by_what_no_incident_has_finds_none(admin, make_incident):
+    make_incident(0)
+    unused = Label.objects.create(name="unused")
+    nobody = User.objects.create_user("nobody")
+
+    assert titles(admin, f"labels__id__exact={unused.pk}") == []
+    assert titles(admin, f"owner__id__exact={nobody.pk}") == []
+
+
+def test_what_is_done_with_all_found_is_done_with_those_alone(
+    admin, make_incident, monkeypatch
+):
+    monkeypatch.setattr(listing, "MOST_FOUND", 3)
+    for n in range(5):
+        make_incident(n, f"Trouble {n}")
+    make_incident(5, "Other")
+    asked = {"action": "delete_selected", "select_across": 1, "index": 0}
+
+    asked |= {"_selected_action": Incident.objects.first().pk, "post": "yes"}
+    admin.post(f"{LIST}?q=trouble", asked)
+
+    left = Incident.objects.current().values_list("title", flat=True)
+    assert list(left) == ["Trouble 3", "Trouble 4", "Other"]
+
+
+def test_all_that_are_too_many_are_shown_by_pages(admin, make_incident, monkeypatch):
+    monkeypatch.setattr(IncidentAdmin, "list_max_show_all", 40)
+    for n in range(61):
+        make_incident(n, f"Trouble {n:02}")
+
+    assert titles(admin, "all=") == [f"Trouble {n:02}" for n in range(30)]
+    assert titles(admin, "all=&p=3") == ["Trouble 60"]
+    Incident.objects.filter(title__lt="Trouble 30").delete()
+    assert titles(admin, "all=&p=2") == [f"Trouble {n:02}" for n in range(30, 61)]

@@ -9,9 +9,11 @@ from django.db.models import F, Func, IntegerField, QuerySet, Subquery
 
 from alerting.models import Alert, AlertRule
 from incidents.models import Incident
-from monitors.models import Monitor, Overlay, Status, worst
+from monitors.history import shown
+from monitors.models import Monitor, Overlay, Status
 from outbox.models import Message
 from statuspages.models import Snapshot, StatusPage
+from statuspages.stories import on_page
 from statuspages.words import Headline, Standing, headline
 from subscriptions.models import Subscriber
 
@@ -77,15 +79,14 @@ def _public(at: datetime) -> Headline:
     if page is None:
         return Headline(Status.NO_DATA, "There is no page yet", "")
     monitors = [monitor for _, some in page.rows() for monitor in some]
-    laid: dict[int, list[str]] = {}
-    overlays = Overlay.objects.over(at, at).filter(monitor__in=monitors)
-    for pk, status in overlays.values_list("monitor", "status"):
-        laid.setdefault(pk, []).append(status)
+    laid: dict[int, list[Overlay]] = {}
+    for overlay in Overlay.objects.over(at, at).filter(monitor__in=monitors):
+        laid.setdefault(overlay.monitor_id, []).append(overlay)
     standings = [
         Standing(
-            m.name, worst(laid.get(m.pk) or [m.state.status]), None, not m.is_active
+            m.name, shown(m.state.status, laid.get(m.pk, [])), None, not m.is_active
         )
         for m in monitors
     ]
-    incidents = list(Incident.objects.published().open()[:1])
-    return headline(standings, incidents, now=at, last_end=None)
+    incidents = list(on_page(page).open().prefetch_related(None))
+    return headline(standings, incidents, now=at.astimezone(page.zone), last_end=None)

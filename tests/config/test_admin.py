@@ -12,11 +12,13 @@ from django.utils import timezone
 from access.models import ApiKey
 from alerting.models import Alert, Decision, EvaluationFailure
 from alerting.rules import Change, Result
+from config import frame
 from config.admin import SECTIONS
 from incidents.models import Incident
-from monitors.models import Label, MonitorState, Pulse, Status
+from monitors.models import Label, MonitorState, Overlay, Pulse, Status
 from outbox.models import Attempt, Circuit, Message, message
-from statuspages.models import ShownMonitor, StatusPage
+from statuspages import snapshot
+from statuspages.models import ShownMonitor, Snapshot, StatusPage
 from subscriptions.models import Subscriber
 
 OURS = [
@@ -369,6 +371,53 @@ def test_front_page_needs_as_many_queries_for_one_as_for_thirty(admin, crowd):
     assert few <= 40
 
 
+@pytest.fixture
+def reader_of(client, django_user_model):
+    """Log in an operator who may look at some models and change none."""
+
+    def reader_of(*names):
+        reader = django_user_model.objects.create_user("ed", is_staff=True)
+        codenames = [f"view_{name}" for name in names]
+        reader.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client.force_login(reader)
+        return client
+
+    return reader_of
+
+
+SAID = {
+    "incident": ["Incident 0", "One incident is public.", "1 incident open"],
+    "alert": ["nobody could be told so: RuntimeError: no", "1 alert without incident"],
+    "monitor": ["Down, and no rule", "0 of 2 monitors up", "evaluated: Bad"],
+    "message": ["550 no such mailbox", "1 delivery given up", "Deliveries last"],
+    "trigger": ["One trigger does not answer.", "it fails. Next try"],
+    "decision": ["An incident has just ended."],
+}
+
+
+@pytest.mark.parametrize("model", SAID)
+def test_front_page_tells_of_what_one_may_look_at_alone(model, crowd, reader_of):
+    crowd(1)
+
+    shown = text(reader_of(model).get("/admin/"))
+
+    for about, words in SAID.items():
+        for said in words:
+            assert (said in shown) is (about == model), said
+
+
+def test_front_page_of_who_may_look_at_nothing(crowd, reader_of):
+    crowd(1)
+    Pulse.note("tick", at=timezone.now())
+
+    shown = text(reader_of().get("/admin/"))
+
+    assert "Nothing you may see is wrong" in shown
+    assert "Nothing that you may see." in shown
+    assert "Open an incident" not in shown
+    assert "Update" not in shown
+
+
 @pytest.mark.parametrize("label", OURS)
 def test_list_needs_as_many_queries_for_one_as_for_thirty(admin, crowd, label):
     crowd(1)
@@ -423,6 +472,39 @@ def test_head_says_what_the_public_reads(admin, make_monitor):
     MonitorState.objects.update(status=Status.DOWN)
 
     assert "Public: Shop is down" in text(admin.get("/admin/monitors/monitor/"))
+
+
+def test_head_of_a_page_that_changes_says_what_it_will_say(operator, make_monitor):
+    shop = make_monitor("shop", name="Shop")
+    page = StatusPage.default()
+    now = timezone.now()
+    for title, severity, age in (("Old", 3, 60), ("New", 1, 5)):
+        began = now - timedelta(minutes=age)
+        Incident.open(
+            title=title,
+            summary="We look.",
+            started_at=began,
+            at=began,
+            severity=severity,
+            source="API",
+        )
+
+    def heads():
+        """What the admin's head says of the page, and what the page would say."""
+        Snapshot.objects.update(dirty_at=now)
+        head = frame.look(timezone.now(), operator).public
+        built = snapshot.context_of(page, at=timezone.now())["headline"]
+        return (head.look, head.title), (built.look, built.title)
+
+    MonitorState.objects.update(status=Status.UP)
+    assert len(set(heads())) == 1
+    Overlay.objects.create(
+        monitor=shop, kind="MAINTENANCE", status="degraded", started_at=now, cause="x"
+    )
+    Overlay.objects.create(
+        monitor=shop, kind="INCIDENT", status="down", started_at=now, cause="y"
+    )
+    assert len(set(heads())) == 1
 
 
 def test_who_may_only_look_gets_no_buttons(client, django_user_model, make_monitor):

@@ -65,13 +65,21 @@ class Impacting(Logged):
         cut = self._suffered(monitor, at)
         if cut is None:
             return False
-        overlays = Overlay.objects.filter(cause=self.cause, monitor=monitor)
-        overlays.filter(started_at=cut.started_at, ended_at=cut.ended_at).update(
-            ended_at=at
-        )
+        if laid := self._laid_by(cut):
+            laid.ended_at = at
+            laid.save(update_fields=["ended_at"])
         cut.ended_at = at
         cut.save(update_fields=["ended_at"])
         return True
+
+    def _laid_by(self, impact: Impact) -> Overlay | None:
+        return Overlay.objects.filter(
+            cause=self.cause,
+            monitor=impact.monitor_id,
+            status=impact.level.lower(),
+            started_at=impact.started_at,
+            ended_at=impact.ended_at,
+        ).first()
 
     def _lay(
         self,
@@ -133,10 +141,13 @@ class Impacting(Logged):
             rows.filter(ended_at=was).update(ended_at=until)
 
     def _begin_at(self, at: datetime) -> None:
-        """Move the beginning, and whatever has begun with it."""
+        """Move the beginning, and whatever has begun with it or would begin before."""
         at = min(at, self.ended_at) if self.ended_at else at
+        moves = Q(started_at=self.started_at) | Q(started_at__lt=at)
+        # What was over before it began has no part of it, wherever that moves to.
+        none_of_it = Q(ended_at=F("started_at")) & ~Q(ended_at=self.ended_at)
         for rows in (self.impacts.all(), Overlay.objects.filter(cause=self.cause)):
-            moved = rows.filter(started_at=self.started_at)
+            moved = rows.filter(moves).exclude(none_of_it, started_at__gte=at)
             moved.filter(ended_at__lt=at).update(ended_at=at)
             moved.update(started_at=at)
         self.started_at = at

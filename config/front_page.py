@@ -4,7 +4,8 @@ queries, however much is wrong.
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -13,6 +14,7 @@ from django.db.models import (
     Exists,
     Max,
     Min,
+    Model,
     OuterRef,
     Prefetch,
     Q,
@@ -27,7 +29,9 @@ from access import desk
 from alerting.models import Alert, AlertRule, Decision, EvaluationFailure, Transition
 from incidents.models import Impact, Incident
 from monitors.models import Monitor, MonitorState, Pulse, Status
-from outbox.models import Circuit, Message
+from outbox.models import Circuit, Message, Trigger
+
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 SHOWN: Final = 30
 RECENT: Final = timedelta(days=7)
@@ -36,6 +40,7 @@ STILL_AFTER: Final = timedelta(seconds=10)
 # The outbox is looked through every second.
 LATE_AFTER: Final = timedelta(seconds=60)
 FAILING: Final = (Status.DOWN, Status.PARTIAL, Status.DEGRADED)
+SHOWN_TO_SOME: Final = (Incident, Alert, Monitor, Message, Trigger, Decision)
 
 
 class Work(NamedTuple):
@@ -90,13 +95,16 @@ class FrontPage:
     deliveries: list[Fact]
     decisions: list[Decision]
     statuses: dict[str, int]
+    # Of which models, by name, somebody may see anything.
+    sees: dict[str, bool]
     wrong: int = 0
     sentences: list[str] = field(default_factory=list)
 
     @property
     def headline(self) -> str:
         if not self.wrong:
-            return "Nothing is wrong"
+            seen = "" if self.sees_all else "you may see "
+            return f"Nothing {seen}is wrong"
         verb = "is" if self.wrong == 1 else "are"
         return f"{desk.count(self.wrong, 'thing').capitalize()} {verb} wrong"
 
@@ -104,9 +112,15 @@ class FrontPage:
     def lede(self) -> str:
         if self.sentences:
             return " ".join(self.sentences)
+        if not self.sees["monitor"]:
+            return "Nothing waits for you."
         if not self.monitors:
             return "Nothing is watched yet. Add a monitor, then a rule for it."
         return f"{self.up} and nothing waits for you."
+
+    @property
+    def sees_all(self) -> bool:
+        return all(self.sees.values())
 
     @property
     def work(self) -> list[Work]:
@@ -128,14 +142,20 @@ class FrontPage:
 
 def look(at: datetime, user: User | AnonymousUser) -> FrontPage:
     """Read what is wrong at this moment, as far as somebody may see it."""
-    incidents = Incident.objects.open().visible_to(user)
-    alerts = Alert.objects.triggered().filter(incident_number=None)
-    unwatched = unwatched_monitors()
-    failing = Transition.objects.filter(announced_at=None).exclude(error="")
-    given_up = Message.objects.given_up().filter(finished_at__gte=at - RECENT)
-    evaluations = EvaluationFailure.objects.select_related("monitor")
+    sees = {model.__name__.lower(): may_see(user, model) for model in SHOWN_TO_SOME}
+    seen = partial(as_seen_by, user)
+    incidents = seen(Incident.objects.open().visible_to(user), Incident)
+    alerts = seen(Alert.objects.triggered().filter(incident_number=None), Alert)
+    unwatched = seen(unwatched_monitors(), Monitor)
+    unannounced = Transition.objects.filter(announced_at=None).exclude(error="")
+    failing = seen(unannounced, Alert)
+    recent = Message.objects.given_up().filter(finished_at__gte=at - RECENT)
+    given_up = seen(recent, Message)
+    evaluations = seen(EvaluationFailure.objects.select_related("monitor"), Monitor)
+    circuits = seen(Circuit.objects.open(), Trigger)
+    decisions = seen(Decision.objects.filter(last_at__gte=at - RECENT), Decision)
     clockwork, clock = look_at_clock(at)
-    held, late = held_work(at), late_messages(at)
+    late = late_messages(at) if sees["message"] else []
     numbers = {
         "incidents": incidents.count(),
         "public": incidents.published().count(),
@@ -145,12 +165,12 @@ def look(at: datetime, user: User | AnonymousUser) -> FrontPage:
         "evaluations": evaluations.count(),
         "announcements": failing.count(),
         "given_up": given_up.count(),
-        "held": Circuit.objects.open().count(),
+        "held": circuits.count(),
         "late": len(late),
         "clock": len(clock),
     }
     return FrontPage(
-        incidents=open_incidents(incidents),
+        incidents=open_incidents(incidents, user),
         alerts=alerts_without_incident(alerts),
         unwatched=[unwatched_work(monitor) for monitor in unwatched[:SHOWN]],
         failures=[
@@ -158,20 +178,28 @@ def look(at: datetime, user: User | AnonymousUser) -> FrontPage:
             *(announcement_work(t) for t in failing.select_related("alert")[:SHOWN]),
         ],
         clock=clock,
-        held=[*late, *held],
+        held=[*late, *held_work(circuits, at)],
         given_up=dead_letters(given_up),
-        tiles=tiles(numbers),
+        tiles=tiles(numbers, sees),
         clockwork=clockwork,
-        deliveries=look_at_outbox(at, numbers["given_up"]),
-        decisions=list(
-            Decision.objects.filter(last_at__gte=at - RECENT).select_related("alert")[
-                :10
-            ]
-        ),
-        statuses=status_counts(),
+        deliveries=look_at_outbox(at, numbers["given_up"]) if sees["message"] else [],
+        decisions=list(decisions.select_related("alert")[:10]),
+        statuses=status_counts() if sees["monitor"] else {},
+        sees=sees,
         wrong=wrong(numbers),
         sentences=sentences(numbers, clock[0].summary if clock else ""),
     )
+
+
+def may_see(user: User | AnonymousUser, model: type[Model]) -> bool:
+    """Whether somebody may open the pages of a model."""
+    app, name = model._meta.app_label, model._meta.model_name
+    return any(user.has_perm(f"{app}.{may}_{name}") for may in ("view", "change"))
+
+
+def as_seen_by(user: User | AnonymousUser, found: Rows, model: type[Model]) -> Rows:
+    """Return rows that the pages of a model tell of, or none if they are closed."""
+    return found if may_see(user, model) else found.none()
 
 
 # In numbers and words
@@ -220,54 +248,58 @@ def sentences(numbers: dict[str, int], clock: str) -> list[str]:
     return [sentence for sentence in [clock, *said] if sentence]
 
 
-def tiles(numbers: dict[str, int]) -> list[Tile]:
+def tiles(numbers: dict[str, int], sees: dict[str, bool]) -> list[Tile]:
     def tile(n: int, one: str, many: str, where: str, look: str) -> Tile:
         return Tile(n, one if n == 1 else many, where, look if n else "")
 
     inside = numbers["evaluations"] + numbers["announcements"] + numbers["clock"]
-    return [
-        tile(numbers["incidents"], "incident open", "incidents open", "#wrong", "down"),
-        tile(
+    by_model = {
+        "incident": tile(
+            numbers["incidents"], "incident open", "incidents open", "#wrong", "down"
+        ),
+        "alert": tile(
             numbers["alerts"],
             "alert without incident",
             "alerts without incident",
             "#wrong",
             "degraded",
         ),
-        tile(
+        "monitor": tile(
             numbers["unwatched"],
             "failing, watched by no rule",
             "failing, watched by no rule",
             "#wrong",
             "degraded",
         ),
-        tile(
+        "": tile(
             inside,
             "failure inside Tocsin",
             "failures inside Tocsin",
             "#inside",
             "down",
         ),
-        tile(
+        "message": tile(
             numbers["given_up"],
             "delivery given up",
             "deliveries given up",
             "#given-up",
             "",
         ),
-    ]
+    }
+    return [tile for model, tile in by_model.items() if sees.get(model, True)]
 
 
 # What is wrong outside
 
 
-def open_incidents(found: QuerySet[Incident]) -> list[Work]:
+def open_incidents(found: QuerySet[Incident], user: User | AnonymousUser) -> list[Work]:
     impacts = Impact.objects.filter(ended_at=None).select_related("monitor")
     shown = found.prefetch_related(Prefetch("impacts", impacts, to_attr="now"))
-    return [incident_work(incident) for incident in shown[:SHOWN]]
+    act = "Update" if user.has_perm("incidents.change_incident") else "Look"
+    return [incident_work(incident, act) for incident in shown[:SHOWN]]
 
 
-def incident_work(incident: Any) -> Work:
+def incident_work(incident: Any, act: str) -> Work:
     mild = incident.now and not any(i.level == Impact.Level.DOWN for i in incident.now)
     facts = [
         "A draft." if incident.is_draft else "",
@@ -279,7 +311,7 @@ def incident_work(incident: Any) -> Work:
         desk.link(incident),
         " ".join(fact for fact in facts if fact),
         incident.started_at,
-        "Update",
+        act,
         f"{desk.address(incident)}#update",
     )
 
@@ -415,11 +447,11 @@ def late_work(n: int, oldest: datetime | None) -> list[Work]:
 # What does not get out
 
 
-def held_work(at: datetime) -> list[Work]:
+def held_work(open_circuits: QuerySet[Circuit], at: datetime) -> list[Work]:
     """One line for each trigger that fails, and how many messages wait for it."""
     mine = Message.objects.waiting().filter(trigger=OuterRef("pk")).order_by()
     waiting = mine.values("trigger").annotate(n=Count("pk")).values("n")
-    failing = Circuit.objects.open().select_related("trigger").order_by("since")
+    failing = open_circuits.select_related("trigger").order_by("since")
     found = failing.defer("trigger__config").annotate(waiting=Subquery(waiting))
     return [circuit_work(circuit, at) for circuit in found[:SHOWN]]
 

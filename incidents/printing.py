@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from reportlab.lib.colors import HexColor
+from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
@@ -17,6 +18,7 @@ from reportlab.platypus.doctemplate import SimpleDocTemplate
 from reportlab.platypus.flowables import Flowable, HRFlowable
 from reportlab.platypus.paragraph import Paragraph
 
+from . import directions
 from .scripts import (
     BOLD,
     REGULAR,
@@ -25,7 +27,9 @@ from .scripts import (
     load_fonts,
     markup,
     parted,
+    shown,
     visible,
+    width,
 )
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,8 @@ _INK: Final = HexColor("#10161a")
 _QUIET: Final = HexColor("#56616a")
 _SUNKEN: Final = HexColor("#ecefef")
 _SIDE: Final = 20 * mm
+# Between the sides, inside of what the frame keeps free.
+_ROOM: Final = A4[0] - 2 * (_SIDE + 6) - 3
 _COLUMN: Final = 28 * mm
 # So many characters fit into every line, also into one of the title.
 _LONGEST_WORD: Final = 18
@@ -140,10 +146,27 @@ def _paragraph(
     shapes: bool,
 ) -> Paragraph:
     """A paragraph, with a word of ours in the column beside it."""
-    if shapes and is_shaped(text, faces):
+    shapes = shapes and is_shaped(text, faces)
+    if shapes:
         style = ParagraphStyle(style.name, style, shaping=1)
         text = parted(text, _LONGEST_WORD)
+    if directions.has_right(text):
+        if directions.begins_right(text):
+            style = ParagraphStyle(style.name, style, alignment=TA_RIGHT)
+        text = _turned(text, style, faces, shapes=shapes)
     return Paragraph(markup(text, faces), style, bulletText=beside or None)
+
+
+def _turned(text: str, style: Any, faces: Faces, *, shapes: bool) -> str:
+    """Text with words from the right, in lines that fit and as they are to be set."""
+    room = _ROOM - style.leftIndent - style.rightIndent
+    how_wide = partial(width, faces=faces, size=style.fontSize, is_shaped=shapes)
+    lines = shown(parted(text, _LONGEST_WORD), faces)
+    return "\n".join(
+        part
+        for line in lines
+        for part in directions.turned(line, room, how_wide, is_shaped=shapes)
+    )
 
 
 def _day(entry: Entry) -> date:

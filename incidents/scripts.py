@@ -14,9 +14,10 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from pymupdf_fonts import myfont
+from reportlab.lib.abag import ABag
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfbase.ttfonts import TTFont, shapeFragWord
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 # Names of fonts in the document, and those that the package of fonts has.
@@ -77,9 +78,24 @@ def parted(text: str, most: int) -> str:
 
 def markup(text: str, faces: Faces = REGULAR) -> str:
     """Return the text for a paragraph; nothing in it can mean markup."""
+    return "<br/>".join(_line(line, faces) for line in shown(text, faces))
+
+
+def shown(text: str, faces: Faces) -> list[str]:
+    """The lines of a text, in characters that some font has."""
     load_fonts()
     lines = unicodedata.normalize("NFC", text.expandtabs(4)).splitlines()
-    return "<br/>".join(_line(line, faces) for line in lines)
+    return ["".join(_shown(character, faces) for character in line) for line in lines]
+
+
+def width(text: str, faces: Faces, size: float, *, is_shaped: bool) -> float:
+    """How wide a word is."""
+    if is_shaped:
+        set_in = ABag(fontName=faces.first, fontSize=size)
+        alone = pdfmetrics.stringWidth(text, faces.first, size)
+        return float(shapeFragWord([alone, (set_in, text)])[0])
+    runs = ((font or faces.first, run) for font, run in _runs(text, faces))
+    return float(sum(pdfmetrics.stringWidth(run, font, size) for font, run in runs))
 
 
 def visible(text: str) -> str:
@@ -89,9 +105,12 @@ def visible(text: str) -> str:
 
 
 def _line(text: str, faces: Faces) -> str:
-    text = "".join(_shown(character, faces) for character in text)
+    return "".join(_run(font, run, faces) for font, run in _runs(text, faces))
+
+
+def _runs(text: str, faces: Faces) -> list[tuple[str | None, str]]:
     runs = groupby(text, lambda character: _font_of(character, faces))
-    return "".join(_run(font, "".join(some), faces) for font, some in runs)
+    return [(font, "".join(some)) for font, some in runs]
 
 
 def _run(font: str | None, text: str, faces: Faces) -> str:

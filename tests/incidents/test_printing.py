@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pypdf import PdfReader
 from rest_framework.test import APIClient
 
-from incidents import printing
+from incidents import directions, printing
 from incidents.exporting import as_pdf
 from incidents.models import Incident
 from monitors.models import Label
@@ -131,6 +131,57 @@ def test_letters_of_arabic_are_joined():
 
     assert joined in told
     assert alone not in told
+
+
+def hebrew(text):
+    """Capitals stand for letters that are read from the right."""
+    return text.translate({ord("A") + n: 0x5D0 + n for n in range(26)})
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("SHALOM OLAM GADOL", "LODAG MALO MOLAHS"),
+        ("shop SHALOM OLAM, bank", "shop MALO MOLAHS, bank"),
+        ("SHALOM api eu-west-1 OLAM", "MALO api eu-west-1 MOLAHS"),
+        ("SHALOM (hello world), OLAM", "MALO ,(hello world) MOLAHS"),
+        ("SHALOM 14:30 20% OLAM.", ".MALO 20% 14:30 MOLAHS"),
+        ("B-api 500 SHALOM", "MOLAHS 500 api-B"),
+        ("a (SHALOM OLAM) b", "a (MALO MOLAHS) b"),
+        ("a SHALOM 20%, b", "a 20% MOLAHS, b"),
+        ("\u00abSHALOM\u00bb - OLAM", "MALO - \u00abMOLAHS\u00bb"),
+        ("api-SHALOM 7", "api- 7 MOLAHS"),
+    ],
+)
+def test_words_from_the_right_are_set_from_there(line, seen):
+    lines = directions.turned(hebrew(line), 1000, len, is_shaped=False)
+
+    assert list(lines) == [hebrew(seen)]
+
+
+def test_line_is_broken_before_it_is_turned():
+    line = hebrew("SHALOM OLAM one two GADOL")
+
+    lines = directions.turned(line, 15, len, is_shaped=False)
+
+    assert list(lines) == [hebrew("one MALO MOLAHS"), hebrew("LODAG two")]
+
+
+def test_first_word_of_arabic_is_the_rightmost_on_paper():
+    # Two letters that are one glyph, and five that are one each.
+    no, payment = "\u0644\u0627", "\u0627\u0644\u062f\u0641\u0639"
+    shown = []
+
+    def note(operator, operands, *_):
+        if operator == b"Tj":
+            shown.extend(operands)
+
+    [page] = read(printing.pdf(record(f"{payment} API {no}"))).pages
+    page.extract_text(visitor_operand_before=note)
+
+    title = next(glyphs for glyphs in shown if b"API" in glyphs)
+    left, right = title.split(b" API ")
+    assert (len(left), len(right)) == (1, 5)
 
 
 def test_letters_that_cannot_be_joined_stand_by_themselves(caplog):

@@ -1,7 +1,6 @@
 """What operators fill in: monitors, corrections, and the time to be explained."""
 
 import functools
-import zoneinfo
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from access.forms import KindForm, UTCInput
 
+from . import zones
 from .models import Correction, Label, Monitor
 from .models.severity import severity_choices
 
@@ -52,9 +52,8 @@ class ZoneInput(forms.TextInput):
 
 @functools.cache
 def _zones() -> SafeString:
-    """Read once: the names are files in some thirty folders."""
-    names = sorted(zoneinfo.available_timezones())
-    return format_html_join("", '<option value="{}">', ((name,) for name in names))
+    names = ((name,) for name in zones.names())
+    return format_html_join("", '<option value="{}">', names)
 
 
 class MonitorForm(KindForm):

@@ -4,6 +4,7 @@ Every step is a row with a moment. What was missed while nobody looked is done i
 its order, each step at the moment that was planned for it.
 """
 
+import heapq
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -18,10 +19,36 @@ MOST_AT_ONCE: Final = 500
 
 def run_due(at: datetime) -> None:
     """Do everything that is due by now."""
-    _each(_to_lay(at), lambda one: one.lay())
-    _each(_due(at), lambda one: one.run_due(at))
-    _each(_to_remind(at), lambda one: one.remind(at=at))
     _each(Maintenance.objects.due(at)[:MOST_AT_ONCE], lambda m: m.plan_further(at=at))
+    _each(_to_lay(at), lambda one: one.lay())
+    _take_steps(at)
+    _each(_to_remind(at), lambda one: one.remind(at=at))
+
+
+def _take_steps(at: datetime) -> None:
+    """One step after the other in the order of their moments, whosever they are."""
+    stuck: set[int] = set()
+    is_more = True
+    while is_more:
+        rows = list(_due(at, stuck))
+        is_more = len(rows) == MOST_AT_ONCE
+        # Beyond the last of these there may be others that come first.
+        until = rows[-1].due_at if is_more else at
+        stuck |= _take_in_order(rows, until or at)
+
+
+def _take_in_order(rows: Iterable[Occurrence], until: datetime) -> set[int]:
+    """Return those whose step could not be taken."""
+    waiting = [(row.due_at, row.pk, row) for row in rows]
+    heapq.heapify(waiting)
+    stuck = set()
+    while waiting:
+        _, pk, row = heapq.heappop(waiting)
+        if not _try(row, lambda one: one.step()):
+            stuck.add(pk)
+        elif row.due_at and row.due_at <= until:
+            heapq.heappush(waiting, (row.due_at, pk, row))
+    return stuck
 
 
 def _to_lay(at: datetime) -> Iterable[Occurrence]:
@@ -29,9 +56,9 @@ def _to_lay(at: datetime) -> Iterable[Occurrence]:
     return near.order_by("starts_at")[:MOST_AT_ONCE]
 
 
-def _due(at: datetime) -> Iterable[Occurrence]:
-    due = Occurrence.objects.due(at).select_related("maintenance")
-    return due.order_by("due_at")[:MOST_AT_ONCE]
+def _due(at: datetime, stuck: Iterable[int]) -> Iterable[Occurrence]:
+    due = Occurrence.objects.due(at).exclude(pk__in=stuck)
+    return due.select_related("maintenance").order_by("due_at", "pk")[:MOST_AT_ONCE]
 
 
 def _to_remind(at: datetime) -> Iterable[Occurrence]:
@@ -44,7 +71,13 @@ def _to_remind(at: datetime) -> Iterable[Occurrence]:
 def _each(rows: Iterable[Any], do: Callable[[Any], object]) -> None:
     """Do something with each; one that fails stops no other."""
     for row in rows:
-        try:
-            do(row)
-        except Exception:
-            logger.exception("%s could not be kept", row)
+        _try(row, do)
+
+
+def _try(row: Any, do: Callable[[Any], object]) -> bool:
+    """Whether it was done."""
+    try:
+        return bool(do(row))
+    except Exception:
+        logger.exception("%s could not be kept", row)
+        return False

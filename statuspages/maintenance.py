@@ -4,11 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
-from incidents.models import MaintenanceImpact, Occurrence, OccurrenceUpdate
+from incidents.models import (
+    MaintenanceImpact,
+    Occurrence,
+    OccurrenceImpact,
+    OccurrenceUpdate,
+)
+from incidents.models.occurrence import FINAL
 from monitors.models import Status
 
 from .models import StatusPage
@@ -45,7 +51,11 @@ class Window:
 
     @property
     def title(self) -> str:
-        return self.occurrence.maintenance.title
+        return self.occurrence.title
+
+    @property
+    def html(self) -> str:
+        return self.occurrence.html
 
     @property
     def look(self) -> str:
@@ -82,11 +92,11 @@ class Window:
     def affected(self) -> list[Touched]:
         return [
             self._touched(impact)
-            for impact in self.occurrence.maintenance.impacts.all()
+            for impact in self.occurrence.affected
             if self.shown is None or impact.monitor_id in self.shown
         ]
 
-    def _touched(self, impact: MaintenanceImpact) -> Touched:
+    def _touched(self, impact: MaintenanceImpact | OccurrenceImpact) -> Touched:
         name = self.names.get(impact.monitor_id, impact.monitor.name)
         if impact.level == MaintenanceImpact.Level.NONE:
             return Touched(name, Status.NO_DATA.value, "")
@@ -126,13 +136,20 @@ def on_page(page: StatusPage) -> QuerySet[Occurrence]:
     """
     found = Occurrence.objects.select_related("maintenance")
     if not page.shows_all:
-        of_it = MaintenanceImpact.objects.filter(
-            maintenance=OuterRef("maintenance"),
+        planned = MaintenanceImpact.objects.filter(maintenance=OuterRef("maintenance"))
+        kept = OccurrenceImpact.objects.filter(occurrence=OuterRef("pk"))
+        is_over = Q(state__in=FINAL)
+        found = found.filter(
+            ~is_over & _tells_of(page, planned) | is_over & _tells_of(page, kept)
         )
-        shown = of_it.filter(monitor__in=page.shown.values("monitor"))
-        found = found.filter(Exists(shown) | ~Exists(of_it))
     impacts = MaintenanceImpact.objects.select_related("monitor").order_by("pk")
     return found.prefetch_related(Prefetch("maintenance__impacts", impacts))
+
+
+def _tells_of(page: StatusPage, impacts: QuerySet[Any]) -> Q:
+    """Whether the page shows any of the monitors, or there are none."""
+    shown = impacts.filter(monitor__in=page.shown.values("monitor"))
+    return Q(Exists(shown)) | ~Q(Exists(impacts))
 
 
 def listed(

@@ -10,11 +10,12 @@ from django.db.models import Q, UniqueConstraint
 from django.utils import timezone
 
 from incidents.models import Author, Incident, TimelineEntry
+from monitors import zones
 from monitors.models import Monitor
 
 
 def zone_choices() -> list[tuple[str, str]]:
-    return [(name, name) for name in sorted(zoneinfo.available_timezones())]
+    return zones.choices()
 
 
 class StatusPage(models.Model):
@@ -57,7 +58,7 @@ class StatusPage(models.Model):
             raise ValidationError(
                 {"is_default": "Some page has to be shown at the root; tick this one."}
             )
-        if self.timezone not in zoneinfo.available_timezones():
+        if self.timezone not in zones.names():
             raise ValidationError(
                 {"timezone": "Give a zone by its name, such as Europe/Berlin."}
             )
@@ -68,7 +69,7 @@ class StatusPage(models.Model):
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
-        return zoneinfo.ZoneInfo(self.timezone)
+        return zones.find(self.timezone)
 
     @classmethod
     def default(cls) -> "StatusPage":

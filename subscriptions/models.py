@@ -1,5 +1,5 @@
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -388,6 +388,9 @@ class MaintenanceNews(ToEverybody):
         COMPLETED = "completed"
         CANCELLED = "cancelled"
 
+    # After that an end is no news to those who never heard of a beginning.
+    LATE: ClassVar = timedelta(hours=1)
+
     occurrence = models.ForeignKey(Occurrence, models.CASCADE, related_name="+")
     # What was said of it, if anything.
     update = models.ForeignKey(
@@ -446,7 +449,24 @@ class MaintenanceNews(ToEverybody):
         if self.kind == self.Kind.CHANGED:
             was_ahead = self.update and self.update.state == Occurrence.State.SCHEDULED
             return is_ahead if was_ahead else occurrence.is_open
-        return True
+        return self.kind != self.Kind.COMPLETED or self._tells_an_end(at)
+
+    def _tells_an_end(self, at: datetime) -> bool:
+        """After a while only to whom else was told of it, and the last end alone."""
+        ended_at, late = self.occurrence.ended_at, at - self.LATE
+        if ended_at is None or ended_at > late:
+            return True
+        later = MaintenanceNews.objects.filter(
+            kind=self.Kind.COMPLETED,
+            occurrence__maintenance=self.occurrence.maintenance_id,
+            occurrence__ended_at__gt=ended_at,
+        )
+        if not _told_of([self.occurrence_id]):
+            return False
+        is_overtaken = later.filter(occurrence__ended_at__gt=late).exists()
+        return not is_overtaken and not _told_of(
+            later.values_list("occurrence", flat=True)
+        )
 
     def maker(self) -> Callable[[Subscriber], Message] | None:
         return self.message_to if self.is_of_use(timezone.now()) else None
@@ -461,3 +481,13 @@ class MaintenanceNews(ToEverybody):
             recipient_key=subscriber.key,
             topic_key=self.occurrence.cause,
         )
+
+
+def _told_of(occurrences: Iterable[int]) -> bool:
+    """Whether anything but the end was sent of these dates, or is on its way."""
+    sent = [Message.State.QUEUED, Message.State.DELIVERED]
+    causes = [Occurrence(pk=pk).cause for pk in occurrences]
+    found = Message.objects.filter(topic_key__in=causes, state__in=sent)
+    return found.exclude(
+        dedup_key__contains=f":{MaintenanceNews.Kind.COMPLETED}:"
+    ).exists()

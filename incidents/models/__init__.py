@@ -2,7 +2,7 @@ from .automation import Automation, Refused, badge_of, badges
 from .incident import Incident, IncidentQuerySet
 from .maintenance import Maintenance, MaintenanceImpact
 from .maintenance_settings import MaintenanceSettings
-from .occurrence import Occurrence, OccurrenceUpdate, Reminder
+from .occurrence import Occurrence, OccurrenceImpact, OccurrenceUpdate, Reminder
 from .relation import Relation
 from .search_text import SearchText
 from .severity_labels import SeverityLabels
@@ -23,6 +23,7 @@ __all__ = [
     "MaintenanceImpact",
     "MaintenanceSettings",
     "Occurrence",
+    "OccurrenceImpact",
     "OccurrenceUpdate",
     "Refused",
     "Relation",

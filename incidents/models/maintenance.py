@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -12,19 +12,24 @@ from django.db import models, transaction
 from django.db.models import Q, UniqueConstraint
 from django.utils import timezone
 
-from incidents import markdown
+from incidents import markdown, titles
 from incidents.recurrence import LONGEST, Recurrence, RecurrenceInvalid, parse
+from monitors import zones
 from monitors.models import Monitor
 
-from .occurrence import Occurrence, States
+from .occurrence import OVER, PAST, WITHDRAWN, Levels, Occurrence, States, in_words
 
 # Dates have their rows so far ahead, or for the next ten, whichever are more.
 HORIZON: Final = timedelta(days=90)
 AT_LEAST: Final = 10
 # So often the rows are made anew as far as that.
 PLANNED_EVERY: Final = timedelta(days=1)
+# So long ago may have begun what is only planned now; it lies over what was measured.
+MOST_BEGUN: Final = timedelta(days=1)
+# Of more dates that are called off people read the number.
+MOST_NAMED: Final = 3
 MOST_MINUTES: Final = LONGEST // timedelta(minutes=1)
-MOST_REMINDERS: Final = 10
+MOST_REMINDERS: Final = 50
 # What decides when it happens; a change of anything else leaves the dates alone.
 TIMES: Final = (
     *("starts_at", "ends_at", "rrule", "time_zone", "local_start"),
@@ -33,6 +38,13 @@ TIMES: Final = (
 _FIELDS: Final = {"duration": "duration_minutes"}
 
 Window = tuple[str, datetime, datetime]
+
+
+class Change(NamedTuple):
+    """What becomes of dates: those that are new or have moved, and those that go."""
+
+    changed: list[Occurrence]
+    dropped: list[Occurrence]
 
 
 def usual_reminders() -> list[int]:
@@ -53,7 +65,7 @@ class Maintenance(models.Model):
 
     title = models.CharField(max_length=255)
     description = models.TextField(
-        max_length=20_000, blank=True, help_text="What people should know; Markdown."
+        max_length=20_000, help_text="What people should know; Markdown."
     )
     html = models.TextField(editable=False)
     starts_at = models.DateTimeField("starts")
@@ -129,15 +141,23 @@ class Maintenance(models.Model):
     # Judging what is given
 
     def clean(self) -> None:
-        if self.time_zone not in available_timezones():
-            raise ValidationError(
-                {"time_zone": "Give a zone by its name, such as Europe/Berlin."}
-            )
+        self.title = titles.one_line(self.title)
+        try:
+            titles.check(self.title)
+        except ValidationError as error:
+            raise ValidationError({"title": error.messages}) from error
+        self._clean_zone()
         self._clean_reminders()
         if self.rrule.strip():
             self._clean_rule()
         else:
             self._clean_once()
+
+    def _clean_zone(self) -> None:
+        if self.time_zone not in zones.names():
+            raise ValidationError(
+                {"time_zone": "Give a zone by its name, such as Europe/Berlin."}
+            )
 
     def _clean_once(self) -> None:
         if self.duration_minutes is not None:
@@ -198,7 +218,8 @@ class Maintenance(models.Model):
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.time_zone)
+        """Where the time of day is read; UTC if there is no such zone any more."""
+        return zones.find(self.time_zone)
 
     @property
     def first_start(self) -> datetime:
@@ -217,7 +238,7 @@ class Maintenance(models.Model):
         return parse(
             self.rrule,
             self.first_start,
-            self.time_zone,
+            self.zone.key,
             timedelta(minutes=self.duration_minutes or 0),
             [_left_out(text) for text in self.exdates],
             wall_clock=self.wall_clock,
@@ -225,7 +246,18 @@ class Maintenance(models.Model):
 
     def describe(self) -> str:
         """Say when it happens; nothing if it happens once."""
-        return self.recurrence().describe() if self.recurs else ""
+        try:
+            return self.recurrence().describe() if self.recurs else ""
+        except RecurrenceInvalid:
+            return self.rrule
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what is allowed and may still not be meant."""
+        try:
+            return self.recurrence().warnings if self.recurs else []
+        except RecurrenceInvalid:
+            return []
 
     def next_dates(
         self, count: int = 10, after: datetime | None = None
@@ -267,19 +299,22 @@ class Maintenance(models.Model):
         self, *, at: datetime, impacts: Mapping[Monitor, str] | None = None
     ) -> "Maintenance":
         """Save a new one with its first dates, and tell of the first."""
+        self.title = titles.one_line(self.title)
         self.html = markdown.render(self.description)
         self.rrule = self.rrule.strip()
+        earliest = at - MOST_BEGUN
+        if not self.recurs and self.starts_at < earliest and self._end > at:
+            raise ValidationError({"starts_at": "It began more than a day ago."})
         with transaction.atomic():
             self.save()
             MaintenanceImpact.objects.bulk_create(
                 MaintenanceImpact(maintenance=self, monitor=monitor, level=level)
                 for monitor, level in (impacts or {}).items()
             )
-            self._plan(at, is_new=True)
+            self._plan(at, since=earliest)
             first = self.occurrences.order_by("starts_at").first()
             if first is None:
-                field = "rrule" if self.recurs else "ends_at"
-                raise ValidationError({field: "It would be over already."})
+                raise self._over()
             first.announce()
         return self
 
@@ -294,22 +329,22 @@ class Maintenance(models.Model):
         """Change what is planned; `impacts` are all there are.
 
         Dates that nobody has touched and that have not begun follow the new
-        times. Those that have begun, or that a person has changed, stay.
+        times. Those that have begun, or that a person has changed, stay. Raises
+        ValidationError if it cannot happen then, or was taken back meanwhile.
         """
         html = markdown.render(facts.get("description", self.description))
         with transaction.atomic():
             self._lock()
-            before = [getattr(self, name) for name in TIMES]
-            reminders = self.reminders
+            if self.retired_at:
+                raise ValidationError("It was taken back meanwhile.")
+            before, reminders = self._times(), self.reminders
             held = {one.pk: one.held for one in self._laid()}
-            for name, value in {**facts, "html": html}.items():
-                setattr(self, name, value)
-            self.rrule = self.rrule.strip()
+            self._take({**facts, "html": html})
             self.save()
             self._hold_anew(held)
             if impacts is not None:
                 self._affect(impacts, at)
-            if before != [getattr(self, name) for name in TIMES]:
+            if before != self._times():
                 self._move(at, author)
             if reminders != self.reminders:
                 Occurrence.plan_reminders(self._scheduled(), at)
@@ -317,12 +352,19 @@ class Maintenance(models.Model):
 
     @transaction.atomic
     def plan_further(self, *, at: datetime) -> bool:
-        """Make the rows of further dates, once a day."""
-        due = Maintenance.objects.due(at).filter(pk=self.pk)
-        if not due.update(plan_at=at + PLANNED_EVERY):
+        """Make the rows of further dates, once a day.
+
+        After a time in which nobody planned, what is under way is among them.
+        Without its zone nothing is: what is planned already keeps its times.
+        """
+        planned_at, due = self.plan_at, Maintenance.objects.due(at).filter(pk=self.pk)
+        same = due.filter(plan_at=planned_at)
+        if planned_at is None or not same.update(plan_at=at + PLANNED_EVERY):
             return False
         self._lock()
-        self._plan(at)
+        if self.zone.key != self.time_zone:
+            return False
+        self._plan(at, since=planned_at - PLANNED_EVERY)
         return True
 
     @transaction.atomic
@@ -351,6 +393,20 @@ class Maintenance(models.Model):
             from_queryset=Maintenance.objects.select_for_update(no_key=True)
         )
 
+    def _times(self) -> list[Any]:
+        """What decides when it happens; once is once in any zone."""
+        names = TIMES if self.recurs else ("rrule", "starts_at", "ends_at")
+        return [getattr(self, name) for name in names]
+
+    def _take(self, facts: Mapping[str, Any]) -> None:
+        for name, value in facts.items():
+            setattr(self, name, value)
+        self.title = titles.one_line(self.title)
+        self.rrule = self.rrule.strip()
+
+    def _over(self) -> ValidationError:
+        return ValidationError({"rrule" if self.recurs else "ends_at": OVER})
+
     def _laid(self) -> Iterable[Occurrence]:
         return self._own(self.occurrences.open().filter(is_laid=True))
 
@@ -378,45 +434,76 @@ class Maintenance(models.Model):
             one.affect(before, impacts, at)
 
     def _move(self, at: datetime, author: User | None) -> None:
-        """Have the dates follow the new times, and tell of the next one that has."""
-        changed = self._plan(at)
-        if changed:
-            said = f"The dates have changed. {self.describe()}".strip()
-            changed[0].note(said, at=at, author=author)
+        """Have the dates follow the new times, and tell of it once, at the next one.
 
-    def _plan(self, at: datetime, *, is_new: bool = False) -> list[Occurrence]:
-        """Give each date its row; return those that are new or have moved, in order."""
+        Whoever heard of a date that goes reads there that it is called off.
+        """
+        # What would be under way by the new times begins with its next date.
+        changed, dropped = self._plan(at, since=at, author=author)
+        following = self._following(at)
+        if following is None:
+            raise self._over()
+        if changed or dropped:
+            often = self.describe()
+            said = ["The dates have changed.", often and f"{often}.", _off(dropped)]
+            following.note(" ".join(filter(None, said)), at=at, author=author)
+
+    def _following(self, at: datetime) -> Occurrence | None:
+        """The next date; what is under way if there is none."""
+        rows = self.occurrences.open().order_by("starts_at")
+        ahead = rows.filter(state=States.SCHEDULED, starts_at__gt=at)
+        found = self._own([*ahead[:1]] or [*rows[:1]])
+        return found[0] if found else None
+
+    def _plan(
+        self, at: datetime, *, since: datetime, author: User | None = None
+    ) -> Change:
+        """Give each date that begins later than `since` its row."""
         self.plan_at = at + PLANNED_EVERY if self.recurs else None
         self.save(update_fields=["plan_at"])
         if not self.recurs:
-            return self._plan_once(at)
-        windows = self._windows(at)
-        if not is_new:
-            # What would be under way by the new times begins with its next date.
-            windows = [window for window in windows if window[1] > at]
-        return self._plan_dates(windows, at)
+            return self._plan_once(at, since, author)
+        windows = [window for window in self._windows(at) if window[1] > since]
+        return self._plan_dates(windows, at, author)
 
-    def _plan_once(self, at: datetime) -> list[Occurrence]:
+    def _plan_once(self, at: datetime, since: datetime, author: User | None) -> Change:
         [window] = self._windows(at)
         rows = self._own(self.occurrences.open().order_by("starts_at"))
-        if len(rows) == 1:
-            return rows if rows[0].follow_times(*window, at=at) else []
-        self._drop([row for row in rows if row.is_free(at)])
-        if self.occurrences.filter(original=window[0]).exists():
+        free = [row for row in rows if row.is_free(at)]
+        same = [row for row in free if row.original[:10] == window[0][:10]]
+        kept = rows if len(rows) == 1 else same
+        dropped = [row for row in free if row not in kept]
+        Occurrence.withdraw(dropped, at=at, author=author)
+        if not kept:
+            return Change(self._add_once(window, at, since), dropped)
+        moved = [row for row in kept if row.follow_times(*window, at=at)]
+        return Change(moved, dropped)
+
+    def _add_once(
+        self, window: Window, at: datetime, since: datetime
+    ) -> list[Occurrence]:
+        original, starts_at, ends_at = window
+        if ends_at <= at:
+            raise self._over()
+        if starts_at < since.replace(second=0, microsecond=0):
+            raise ValidationError({"starts_at": PAST})
+        if self.occurrences.exclude(WITHDRAWN).filter(original=original).exists():
             raise ValidationError(
                 {"starts_at": "It has been planned for this start before."}
             )
-        return self._add([window] if window[2] > at else [], at)
+        return self._add([window], at)
 
-    def _plan_dates(self, windows: list[Window], at: datetime) -> list[Occurrence]:
+    def _plan_dates(
+        self, windows: list[Window], at: datetime, author: User | None
+    ) -> Change:
         """Match by the day, which a rule names once, so that nothing happens twice."""
         rows = self._own(self.occurrences.planned_since(windows))
-        free = {row.original[:10]: row for row in rows if row.is_free(at)}
-        fixed = [row for row in rows if not row.is_free(at)]
-        taken = {r.original for r in fixed} | {r.original[:10] for r in fixed if r.bars}
-        wanted = [w for w in windows if not taken & {w[0], w[0][:10]}]
+        taken = {row.original[:10] for row in rows if not row.is_free(at)}
+        wanted = [window for window in windows if window[0][:10] not in taken]
         days = {original[:10] for original, _, _ in wanted}
-        self._drop([row for day, row in free.items() if day not in days])
+        free = self._by_day([row for row in rows if row.is_free(at)], days)
+        dropped = [row for day, row in free.items() if day not in days]
+        Occurrence.withdraw(dropped, at=at, author=author)
         moved = [
             free[window[0][:10]]
             for window in wanted
@@ -424,11 +511,16 @@ class Maintenance(models.Model):
             and free[window[0][:10]].follow_times(*window, at=at)
         ]
         added = self._add([w for w in wanted if w[0][:10] not in free], at)
-        return sorted([*moved, *added], key=lambda row: row.starts_at)
+        return Change([*moved, *added], dropped)
 
-    def _drop(self, rows: Iterable[Occurrence]) -> None:
-        for row in rows:
-            row.withdraw()
+    def _by_day(self, rows: list[Occurrence], days: set[str]) -> dict[str, Occurrence]:
+        """What happened once may have been moved: then it goes by where it is now."""
+        named = {row.original[:10]: row for row in rows}
+        for day in [day for day in named if day not in days]:
+            local = _key(named[day].starts_at.astimezone(self.zone))[:10]
+            if local in days - named.keys():
+                named[local] = named.pop(day)
+        return named
 
     def _add(self, windows: Iterable[Window], at: datetime) -> list[Occurrence]:
         rows = [
@@ -460,12 +552,7 @@ class Maintenance(models.Model):
 class MaintenanceImpact(models.Model):
     """What a maintenance does to a monitor while it goes on."""
 
-    class Level(models.TextChoices):
-        MAINTENANCE = "MAINTENANCE", "Under maintenance"
-        DEGRADED = "DEGRADED", "Degraded"
-        PARTIAL = "PARTIAL", "Partial outage"
-        DOWN = "DOWN", "Down"
-        NONE = "NONE", "Named only"
+    Level = Levels
 
     maintenance = models.ForeignKey(Maintenance, models.CASCADE, related_name="impacts")
     monitor = models.ForeignKey(
@@ -491,6 +578,16 @@ class MaintenanceImpact(models.Model):
 def _key(local: datetime) -> str:
     """The local start, which tells the dates of a maintenance apart."""
     return local.replace(tzinfo=None, microsecond=0).isoformat()
+
+
+def _off(dropped: Iterable[Occurrence]) -> str:
+    """Name the dates that go and of which people have heard."""
+    told = sorted(row.starts_at for row in dropped if row.is_told)
+    if not told:
+        return ""
+    named = ", ".join(in_words(at) for at in told[:MOST_NAMED])
+    more = len(told) - MOST_NAMED
+    return f"Called off: {named}{f' and {more} more' if more > 0 else ''}."
 
 
 def _left_out(text: Any) -> date:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.db.models import Q, UniqueConstraint
 from django.utils import timezone
 
-from incidents import markdown
+from incidents import markdown, titles
 from incidents.signals import (
     maintenance_cancelled,
     maintenance_changed,
@@ -25,6 +25,9 @@ from incidents.signals import (
 from monitors.models import Monitor, Overlay
 
 from .maintenance_settings import MaintenanceSettings
+
+if TYPE_CHECKING:
+    from .maintenance import MaintenanceImpact
 
 # Overlays are laid so long before the start, with their planned times: what is
 # checked between the start and the tick of the clock is held, too.
@@ -40,14 +43,27 @@ class States(models.TextChoices):
     CANCELLED = "CANCELLED", "Cancelled"
 
 
+class Levels(models.TextChoices):
+    MAINTENANCE = "MAINTENANCE", "Under maintenance"
+    DEGRADED = "DEGRADED", "Degraded"
+    PARTIAL = "PARTIAL", "Partial outage"
+    DOWN = "DOWN", "Down"
+    NONE = "NONE", "Named only"
+
+
 FINAL: Final = (States.COMPLETED, States.CANCELLED)
 UNDER_WAY: Final = (States.IN_PROGRESS, States.VERIFYING)
 # What a transition may change.
 _CHANGED: Final = (
     *("state", "starts_at", "ends_at", "started_at", "verifying_at", "ended_at"),
     *("due_at", "sequence", "is_touched", "is_laid", "reason", "original"),
-    "changed_at",
+    *("changed_at", "kept_title", "kept_html"),
 )
+# Cancelled because its maintenance has other dates now: it is in nobody's way.
+WITHDRAWN: Final = Q(state=States.CANCELLED, is_touched=False)
+OVER: Final = "It would be over already."
+PAST: Final = "Its start has passed; start it now instead."
+_DATES_CHANGED: Final = "The dates have changed."
 
 
 class OccurrenceQuerySet(models.QuerySet["Occurrence"]):
@@ -82,7 +98,8 @@ class OccurrenceQuerySet(models.QuerySet["Occurrence"]):
         """Those that are scheduled, or on a day of these windows or later."""
         first = min((original[:10] for original, _, _ in windows), default="9999")
         later = Q(state=States.SCHEDULED) | Q(original__gte=first)
-        return self.filter(later).select_for_update(no_key=True)
+        found = self.filter(later).exclude(WITHDRAWN)
+        return found.select_for_update(no_key=True)
 
 
 class Occurrence(models.Model):
@@ -114,10 +131,15 @@ class Occurrence(models.Model):
     # Changed by a person: a change of the maintenance leaves it alone.
     is_touched = models.BooleanField(default=False, editable=False)
     is_laid = models.BooleanField(default=False, editable=False)
+    # People have heard of this date by itself: it does not go without a word.
+    is_told = models.BooleanField(default=False, editable=False)
     # Why it was cancelled.
     reason = models.CharField(max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    # What was said of it when it ended; what it affected is in its impacts.
+    kept_title = models.CharField(max_length=255, blank=True, editable=False)
+    kept_html = models.TextField(blank=True, editable=False)
 
     objects = OccurrenceQuerySet.as_manager()
 
@@ -126,6 +148,7 @@ class Occurrence(models.Model):
         constraints = [
             UniqueConstraint(
                 fields=["maintenance", "original"],
+                condition=~WITHDRAWN,
                 name="one_occurrence_per_original_start",
             )
         ]
@@ -139,7 +162,7 @@ class Occurrence(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.maintenance}, {self.starts_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.title}, {self.starts_at:%Y-%m-%d %H:%M} UTC"
 
     # Transitions
 
@@ -167,6 +190,7 @@ class Occurrence(models.Model):
             is_touched=due is None,
         )
 
+    @transaction.atomic
     def extend(
         self,
         ends_at: datetime,
@@ -179,7 +203,8 @@ class Occurrence(models.Model):
 
         Raises ValidationError if that is not later.
         """
-        self.refresh_from_db()
+        # Locked before it is judged: of two who extend it the later end counts.
+        self._lock()
         if not self.is_open:
             return False
         if ends_at <= max(self.ends_at, at):
@@ -189,7 +214,7 @@ class Occurrence(models.Model):
         return self._turn(
             [States(self.state)],
             maintenance_changed,
-            body or f"It goes on until {_words(ends_at)}.",
+            body or f"It goes on until {in_words(ends_at)}.",
             at=at,
             author=author,
             state=States.IN_PROGRESS if is_begun else States.SCHEDULED,
@@ -209,12 +234,10 @@ class Occurrence(models.Model):
     ) -> bool:
         """Plan it for another time; False if it is not scheduled any more.
 
-        Raises ValidationError if that time is over.
+        Raises ValidationError if that time is over, or has begun.
         """
-        self._check(starts_at, ends_at)
-        if ends_at <= at:
-            raise ValidationError({"ends_at": "It would be over already."})
-        said = f"Moved to {_words(starts_at)}, until {_words(ends_at)}."
+        self._check_ahead(starts_at, ends_at, at)
+        said = f"Moved to {in_words(starts_at)}, until {in_words(ends_at)}."
         with transaction.atomic():
             if not self._turn(
                 [States.SCHEDULED],
@@ -298,6 +321,7 @@ class Occurrence(models.Model):
         self, body: str, *, at: datetime, author: User | None = None
     ) -> "OccurrenceUpdate":
         """Tell something new about it; its state stays."""
+        self._hear()
         written = self._write(body, at, author)
         self._tell(maintenance_changed, written)
         return written
@@ -316,22 +340,20 @@ class Occurrence(models.Model):
         is_ahead = self.state == States.SCHEDULED and self.starts_at > at
         if not is_ahead or not self.sends_reminders:
             return False
+        self._hear()
         maintenance_reminded.send(
             sender=Occurrence, occurrence=self, update=None, minutes=minutes
         )
         return True
 
-    def run_due(self, at: datetime) -> int:
-        """Take the steps that are due, each at its planned moment; say how many.
+    def step(self) -> bool:
+        """Take the step that is due, at its planned moment, however late it is.
 
-        However late it is: what should have begun and ended has done both.
+        False if somebody else was faster.
         """
-        steps = 0
-        while self.due_at and self.due_at <= at and self._step(self.due_at):
-            steps += 1
-        return steps
-
-    def _step(self, due: datetime) -> bool:
+        due = self.due_at
+        if due is None:
+            return False
         if self.state == States.SCHEDULED:
             return self.start(at=due, due=due)
         is_done = self.state == States.VERIFYING
@@ -343,6 +365,7 @@ class Occurrence(models.Model):
 
     def announce(self) -> None:
         """Tell that it is planned."""
+        self._hear()
         self._tell(maintenance_scheduled, None)
 
     def show(self) -> None:
@@ -354,24 +377,21 @@ class Occurrence(models.Model):
         is_ahead = self.state == States.SCHEDULED and self.starts_at > at
         return is_ahead and not self.is_touched
 
-    @property
-    def bars(self) -> bool:
-        """Whether no other date of the maintenance is to be on its day."""
-        return self.state != States.COMPLETED
-
     def follow_times(
         self, original: str, starts_at: datetime, ends_at: datetime, *, at: datetime
     ) -> bool:
-        """Take other times from its maintenance; False if they are the same."""
-        if self.state != States.SCHEDULED:
-            # It has begun: only its end can be another.
-            starts_at = self.starts_at
-            if ends_at <= at:
-                raise ValidationError({"ends_at": "It would be over already."})
-        if (starts_at, ends_at) == (self.starts_at, self.ends_at):
-            return False
+        """Take other times from its maintenance; False if they are the same.
+
+        Raises ValidationError if it cannot happen then.
+        """
         # What happens once keeps the name it has.
         original = original if self.maintenance.recurs else self.original
+        if (starts_at, ends_at) == (self.starts_at, self.ends_at):
+            Occurrence.objects.filter(pk=self.pk).exclude(original=original).update(
+                original=original
+            )
+            return False
+        self._check_other(starts_at, ends_at, at)
         with transaction.atomic():
             changed = self._turn(
                 [States(self.state)],
@@ -385,10 +405,35 @@ class Occurrence(models.Model):
             self.plan_reminders([self], at)
         return changed
 
-    def withdraw(self) -> None:
-        """There is no such date any more, and nobody had to do with it."""
-        Overlay.objects.filter(cause=self.cause).delete()
-        self.delete()
+    @classmethod
+    def withdraw(
+        cls, rows: Iterable["Occurrence"], *, at: datetime, author: User | None = None
+    ) -> None:
+        """There are no such dates any more.
+
+        What nobody was told of is forgotten. What people know stays, cancelled: their
+        links lead to it. Telling them is left to the maintenance, which does it once,
+        however many there are.
+        """
+        quiet = [row for row in rows if not row.is_told]
+        laid = Overlay.objects.filter(cause__in=[row.cause for row in quiet])
+        laid.delete()
+        cls.objects.filter(pk__in=[row.pk for row in quiet]).delete()
+        for row in rows:
+            if row.is_told:
+                row._withdraw(at, author)
+
+    def _withdraw(self, at: datetime, author: User | None) -> None:
+        self._turn(
+            [States.SCHEDULED],
+            None,
+            _DATES_CHANGED,
+            at=at,
+            author=author,
+            state=States.CANCELLED,
+            ended_at=at,
+            reason=_DATES_CHANGED,
+        )
 
     def affect(
         self, before: Mapping[Monitor, str], after: Mapping[Monitor, str], at: datetime
@@ -505,11 +550,13 @@ class Occurrence(models.Model):
                 setattr(self, name, value)
             self.is_touched = self.is_touched or is_touched
             self._keep_order()
+            self._keep_words()
             self._keep_count(was, at)
             self.due_at = self._next_due()
             if not self._save(was):
                 return False
             self._cover(held, at)
+            self._keep_impacts()
             written = self._write(body, at, author, html) if body else None
             if signal:
                 self._tell(signal, written)
@@ -522,6 +569,26 @@ class Occurrence(models.Model):
         """It does not end before it began, however late it was begun by hand."""
         if self.ended_at and self.started_at:
             self.ended_at = max(self.ended_at, self.started_at)
+
+    def _keep_words(self) -> None:
+        """What comes to be planned after it has ended is not what it was."""
+        if not self.is_open:
+            self.kept_title = self.maintenance.title
+            self.kept_html = self.maintenance.html
+
+    def _keep_impacts(self) -> None:
+        if not self.is_open:
+            OccurrenceImpact.objects.bulk_create(
+                OccurrenceImpact(
+                    occurrence=self, monitor_id=impact.monitor_id, level=impact.level
+                )
+                for impact in self.maintenance.impacts.order_by("pk")
+            )
+
+    def _hear(self) -> None:
+        """Note that people are told of this date."""
+        Occurrence.objects.filter(pk=self.pk, is_told=False).update(is_told=True)
+        self.is_told = True
 
     def _keep_count(self, was: Mapping[str, Any], at: datetime) -> None:
         """Count what calendars have to hear of: other times, or that it is off."""
@@ -573,6 +640,30 @@ class Occurrence(models.Model):
                 {"ends_at": f"It ends after its start, within {LONGEST.days} days."}
             )
 
+    def _check_ahead(
+        self, starts_at: datetime, ends_at: datetime, at: datetime
+    ) -> None:
+        """It lies ahead; the minute that goes on does still."""
+        self._check(starts_at, ends_at)
+        if ends_at <= at:
+            raise ValidationError({"ends_at": OVER})
+        if starts_at < at.replace(second=0, microsecond=0):
+            raise ValidationError({"starts_at": PAST})
+
+    def _check_other(
+        self, starts_at: datetime, ends_at: datetime, at: datetime
+    ) -> None:
+        """Of what has begun only the end can be another."""
+        if starts_at != self.starts_at:
+            if self.state != States.SCHEDULED:
+                raise ValidationError(
+                    {"starts_at": "It has begun; only its end can be changed."}
+                )
+            self._check_ahead(starts_at, ends_at, at)
+        if ends_at <= at:
+            raise ValidationError({"ends_at": OVER})
+        self._check(self.started_at or starts_at, ends_at)
+
     def _write(
         self, body: str, at: datetime, author: User | None, html: str = ""
     ) -> "OccurrenceUpdate":
@@ -599,6 +690,24 @@ class Occurrence(models.Model):
         )
 
     # Properties
+
+    @property
+    def title(self) -> str:
+        """What it is called, or was when it ended."""
+        kept = "" if self.is_open else self.kept_title
+        return titles.one_line(kept or self.maintenance.title)
+
+    @property
+    def html(self) -> str:
+        """What is said of it, or was when it ended."""
+        return self.maintenance.html if self.is_open else self.kept_html
+
+    @property
+    def affected(self) -> "Iterable[MaintenanceImpact] | Iterable[OccurrenceImpact]":
+        """What it does to monitors, or did."""
+        if self.is_open:
+            return self.maintenance.impacts.all()
+        return self.impacts.select_related("monitor")
 
     @property
     def sends_reminders(self) -> bool:
@@ -668,6 +777,26 @@ class OccurrenceUpdate(models.Model):
         return markdown.plain(self.html)
 
 
+class OccurrenceImpact(models.Model):
+    """What a date that has ended did to a monitor."""
+
+    occurrence = models.ForeignKey(Occurrence, models.CASCADE, related_name="impacts")
+    monitor = models.ForeignKey(Monitor, models.CASCADE, related_name="+")
+    level = models.CharField(max_length=11, choices=Levels.choices)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            UniqueConstraint(
+                fields=["occurrence", "monitor"],
+                name="one_impact_per_occurrence_and_monitor",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.monitor} {self.get_level_display()}"
+
+
 class Reminder(models.Model):
     """A notice that is due so many minutes before an occurrence begins."""
 
@@ -703,5 +832,5 @@ class Reminder(models.Model):
         )
 
 
-def _words(at: datetime) -> str:
+def in_words(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -16,6 +16,7 @@ def minutes(number):
 def plan(impacts=None, at=NOW, **facts):
     """Schedule a maintenance, in an hour and for an hour unless it is said."""
     facts.setdefault("title", "Database upgrade")
+    facts.setdefault("description", "Writes pause.")
     if "rrule" not in facts:
         facts.setdefault("starts_at", at + timedelta(hours=1))
         facts.setdefault("ends_at", facts["starts_at"] + timedelta(hours=1))

@@ -1,9 +1,14 @@
 """What the clock does with maintenances: each step once, however late it comes."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +21,7 @@ from incidents.models import (
     Maintenance,
     MaintenanceSettings,
     Occurrence,
+    OccurrenceUpdate,
     Reminder,
 )
 from monitors.models import CheckResult, MonitorState, Overlay
@@ -124,16 +130,108 @@ def test_what_was_extended_in_time_does_not_end(db):
 
 def test_one_that_fails_stops_no_other(db, monkeypatch, caplog):
     first, second = plan_one(), plan_one()
-    step = Occurrence.run_due
+    step = Occurrence.step
 
-    def fail(self, at):
-        return 1 / 0 if self.pk == first.pk else step(self, at)
+    def fail(self):
+        return 1 / 0 if self.pk == first.pk else step(self)
 
-    monkeypatch.setattr(Occurrence, "run_due", fail)
+    monkeypatch.setattr(Occurrence, "step", fail)
     clock.run_due(minutes(60))
 
     assert seen(second)[0] == "IN_PROGRESS"
     assert "could not be kept" in caplog.text
+
+
+def test_what_was_missed_happens_in_its_order_across_maintenances(db):
+    plan_one(title="Long", starts_at=minutes(60), ends_at=minutes(300))
+    plan_one(title="Short", starts_at=minutes(120), ends_at=minutes(180))
+
+    clock.run_due(minutes(6000))
+
+    steps = OccurrenceUpdate.objects.order_by("pk")
+    assert [(u.occurrence.title, u.state) for u in steps] == [
+        ("Long", "IN_PROGRESS"),
+        ("Short", "IN_PROGRESS"),
+        ("Short", "COMPLETED"),
+        ("Long", "COMPLETED"),
+    ]
+
+
+def test_order_holds_where_more_is_due_than_is_read_at_once(db, monkeypatch):
+    monkeypatch.setattr(clock, "MOST_AT_ONCE", 2)
+    for n in range(5):
+        plan_one(starts_at=minutes(60 + n), ends_at=minutes(600 - n))
+
+    clock.run_due(minutes(6000))
+
+    moments = [update.at for update in OccurrenceUpdate.objects.order_by("pk")]
+    assert moments == sorted(moments)
+    assert len(moments) == 10
+
+
+def test_many_that_were_missed_cost_as_much_each(db):
+    def questions(count):
+        Maintenance.objects.all().delete()
+        for n in range(count):
+            plan_one(starts_at=minutes(60 + n), ends_at=minutes(600), reminders=[])
+        with CaptureQueriesContext(connection) as asked:
+            clock.run_due(minutes(6000))
+        return len(asked)
+
+    one, three, nine = questions(1), questions(3), questions(9)
+
+    assert nine - three == 3 * (three - one)
+
+
+def test_window_under_way_after_a_long_silence_has_its_row(db, shop):
+    maintenance = plan(
+        {shop: "MAINTENANCE"},
+        rrule="FREQ=DAILY",
+        starts_at=minutes(60),
+        duration_minutes=600,
+        reminders=[],
+    )
+    back = minutes(120 * 1440 + 120)
+
+    clock.run_due(back)
+
+    now = maintenance.occurrences.under_way().get()
+    assert now.started_at == minutes(120 * 1440 + 60)
+    assert Overlay.objects.filter(cause=now.cause, ended_at__gt=back).exists()
+
+
+def test_planning_further_adds_nothing_that_an_edit_let_be(db):
+    """By the new times it would be under way; it begins with its next date."""
+    maintenance = plan(
+        rrule="FREQ=WEEKLY", starts_at=minutes(60), duration_minutes=4000, reminders=[]
+    )
+    maintenance.revise(
+        at=NOW, starts_at=minutes(-60), local_start="", duration_minutes=4000
+    )
+
+    clock.run_due(minutes(1440))
+
+    assert not maintenance.occurrences.under_way().exists()
+    assert maintenance.occurrences.open().first().starts_at == minutes(-60 + 7 * 1440)
+
+
+def test_zone_that_is_gone_stops_no_other(db, caplog):
+    broken, other = (
+        plan(
+            rrule="FREQ=DAILY", starts_at=minutes(60), duration_minutes=30, reminders=[]
+        )
+        for _ in range(2)
+    )
+    Maintenance.objects.filter(pk=broken.pk).update(time_zone="Atlantis/Ampheres")
+
+    for day in range(1, 4):
+        clock.run_due(minutes(1440 * day + 100))
+
+    done = Occurrence.objects.filter(state="COMPLETED")
+    assert done.filter(maintenance=broken).count() == 4
+    assert done.filter(maintenance=other).count() == 4
+    assert "could not be kept" not in caplog.text
+    assert caplog.text.count("Atlantis/Ampheres") == 1
 
 
 # Races
@@ -180,6 +278,34 @@ def test_a_person_who_cancels_and_the_clock_that_begins(
         ["scheduled", "started", "cancelled"],
     )
     assert not Overlay.objects.filter(ended_at__gt=minutes(60)).exists()
+
+
+def test_two_who_extend_at_once_shorten_nothing(transactional_db, at_once):
+    plan_one()
+
+    def extend(end):
+        with suppress(ValidationError):
+            Occurrence.objects.get().extend(minutes(end), at=minutes(5))
+
+    at_once(*[partial(extend, end) for end in (300, 200, 250)])
+
+    assert Occurrence.objects.get().ends_at == minutes(300)
+
+
+def test_an_edit_and_a_retirement_leave_nothing_open(transactional_db, at_once):
+    maintenance = plan(
+        rrule="FREQ=WEEKLY;COUNT=3", starts_at=minutes(60), duration_minutes=30
+    )
+
+    def edit():
+        with suppress(ValidationError):
+            Maintenance.objects.get().revise(
+                at=minutes(1), starts_at=minutes(1500), local_start=""
+            )
+
+    at_once(edit, lambda: maintenance.retire(at=minutes(1)))
+
+    assert not Occurrence.objects.open().exists()
 
 
 def test_a_person_who_extends_and_the_clock_that_completes(

@@ -97,6 +97,54 @@ def test_page_of_a_cancelled_date_says_why(client, plan):
     assert "The disks are late" in client.get(occurrence.path).content.decode()
 
 
+def test_page_of_a_date_that_is_over_stays_as_it_was(client, plan, make_monitor):
+    shop, bank = make_monitor("shop", name="Web Shop"), make_monitor("bank")
+    occurrence = plan({shop: "DOWN"})
+    now = timezone.now()
+    occurrence.start(at=now)
+    occurrence.complete(at=now)
+
+    occurrence.maintenance.revise(
+        at=now, title="Another", description="Else.", impacts={bank: "DEGRADED"}
+    )
+
+    body = client.get(occurrence.path).content.decode()
+    assert "Database upgrade" in body
+    assert "Web Shop" in body
+    assert "<em>pause</em>" in body
+    assert not any(word in body for word in ("Another", "Bank", "Else"))
+
+
+def test_date_that_is_over_stays_on_the_page_it_was_on(
+    client, page, plan, make_monitor
+):
+    shop, secret = make_monitor("shop"), make_monitor("secret")
+    ShownMonitor.objects.create(page=page, monitor=shop)
+    page.shows_all = False
+    page.save()
+    now = timezone.now()
+    shown, hidden = plan({shop: "DOWN"}), plan({secret: "DOWN"})
+    for occurrence in (shown, hidden):
+        occurrence.start(at=now)
+        occurrence.complete(at=now)
+
+    shown.maintenance.revise(at=now, impacts={secret: "DOWN"})
+    hidden.maintenance.revise(at=now, impacts={shop: "DOWN"})
+
+    assert client.get(shown.path).status_code == 200
+    assert client.get(hidden.path).status_code == 404
+
+
+def test_zone_that_is_gone_leaves_pages_standing(client, page, show, plan):
+    occurrence = plan(rrule="FREQ=DAILY", ends_at=None, duration_minutes=30)
+    Maintenance.objects.update(time_zone="Atlantis/Gadeirus")
+    page.timezone = "Atlantis/Mneseus"
+    page.save()
+
+    assert client.get(occurrence.path).status_code == 200
+    assert "Database upgrade" in show()
+
+
 def test_page_is_silent_about_what_it_does_not_show(
     client, page, show, plan, make_monitor
 ):

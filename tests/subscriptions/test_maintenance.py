@@ -102,6 +102,104 @@ def test_worker_stopped_across_start_and_end_tells_of_the_end_alone(reader, tick
     assert tick(6000) == ["scheduled", "completed"]
 
 
+def daily(**more):
+    """Every night at two, from tomorrow on."""
+    usual = {"rrule": "FREQ=DAILY", "ends_at": None, "duration_minutes": 60}
+    return plan(**{"starts_at": minutes(14 * 60), **usual, **more})
+
+
+def test_week_without_workers_tells_of_what_was_announced_alone(reader, tick):
+    """Of the seven dates that came and went people knew the first."""
+    daily(reminders=[])
+    tick(0)
+
+    assert tick(60 * 24 * 7) == ["scheduled", "completed"]
+    assert "Tuesday 3 March" in newest().text
+
+
+def test_of_several_ends_that_come_late_the_last_is_told(reader, tick):
+    planned = daily(reminders=[])
+    tick(0)
+    planned.occurrences.order_by("starts_at")[1].note("Mind this.", at=minutes(1))
+    tick(2)
+
+    assert tick(60 * 24 * 7) == ["scheduled", "changed", "completed"]
+    assert "Wednesday 4 March" in newest().text
+
+
+def test_end_of_what_nobody_heard_of_is_told_while_it_is_new(reader, tick):
+    daily(reminders=[])
+    tick(0)
+
+    tick(60 * 24 * 3 + 60 * 3 + 30)
+
+    ended = MaintenanceNews.objects.filter(kind="completed").latest("pk").occurrence
+    assert ended.ended_at == minutes(60 * 24 * 2 + 15 * 60)
+    at_once = tick(60 * 24 * 3 + 60 * 3 + 31)
+    assert at_once == ["scheduled", "completed"]
+
+
+def test_end_that_nobody_could_be_sent_before_is_withdrawn_once_it_is_old(reader, tick):
+    """What told of the beginning never left the house."""
+    plan()
+    tick(0)
+    tick(120)
+    Message.objects.update(state=Message.State.CANCELLED)
+    tick(185)
+    end = Message.objects.filter(renderer="maintenance").latest("pk")
+    rendering.render(end)
+
+    tick(300)
+
+    with pytest.raises(Withdrawn, match="moved on"):
+        rendering.render(end)
+
+
+def test_date_that_goes_by_an_edit_is_told_once_and_keeps_its_page(
+    reader, tick, client
+):
+    planned = daily(rrule="FREQ=WEEKLY")
+    tick(0)
+    first = planned.occurrences.first()
+    tick(60 * 13)
+    before = Message.objects.filter(renderer="maintenance").count()
+
+    planned.revise(at=minutes(60 * 13), exdates=["2026-03-03"])
+    told = tick(60 * 13 + 1)
+
+    assert told == ["scheduled", "reminder", "changed"]
+    assert Message.objects.filter(renderer="maintenance").count() == before + 1
+    assert "Called off: 2026-03-03 02:00 UTC." in newest().text
+    assert "Tuesday 10 March" in newest().text
+    assert "The dates have changed." in client.get(first.path).content.decode()
+
+
+def test_ninety_dates_that_go_are_one_message(reader, tick):
+    planned = daily()
+    tick(0)
+    Occurrence.objects.update(is_told=True)
+
+    planned.revise(
+        at=minutes(1),
+        rrule="FREQ=WEEKLY;BYDAY=FR",
+        starts_at=datetime(2026, 3, 6, 2, tzinfo=UTC),
+        local_start="",
+    )
+
+    assert tick(2) == ["scheduled", "changed"]
+
+
+def test_title_of_several_lines_forges_nothing_in_the_text(reader, tick):
+    plan()
+    Maintenance.objects.update(title="Upgrade\n\nUnsubscribe: http://evil.example/")
+    tick(0)
+
+    text = newest().text
+
+    assert text.startswith("Maintenance planned: Upgrade Unsubscribe: http://evil")
+    assert text.count("\nUnsubscribe:") == 1
+
+
 def test_worker_stopped_from_before_the_reminder_until_after_the_start(reader, tick):
     plan()
     tick(0)

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from alerting.models import AlertRule
+from incidents import titles
 from incidents.models.state import State
 from incidents.models.story import Impact, IncidentAlert, IncidentUpdate
 from monitors.models import IncidentSeverity as Severity
@@ -31,7 +32,7 @@ class Facts(models.Model):
         DASHBOARD = "DASHBOARD", "Dashboard"
         API = "API", "API"
 
-    title = models.CharField(max_length=255)
+    title = models.CharField(max_length=255, validators=[titles.check])
     state = models.CharField(
         max_length=15, choices=State.choices, default=State.INVESTIGATING
     )

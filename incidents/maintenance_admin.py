@@ -1,62 +1,50 @@
 """Where operators plan maintenances, and move each of their dates by hand."""
 
-import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from access import asking, desk
-from access.forms import UTCInput
 from monitors.admin import MonitorInline
 from monitors.models import Monitor
 
+from .maintenance_forms import (
+    CancelForm,
+    ExtendForm,
+    MaintenanceForm,
+    MessageForm,
+    MoveForm,
+    NoteForm,
+)
 from .models import Maintenance, MaintenanceImpact, MaintenanceSettings, Occurrence
 from .models.maintenance import TIMES
 from .models.occurrence import States
 
-_CODES: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-_DAYS: Final = (
-    *("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-)
-_WEEKDAYS: Final = "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR"
-_WEEKLY: Final = re.compile(r"FREQ=WEEKLY;BYDAY=((?:MO|TU|WE|TH|FR|SA|SU|,)+)")
-_MONTHLY: Final = re.compile(r"FREQ=MONTHLY;(?:BYDAY=(-?\d)[A-Z]{2}|BYMONTHDAY=\d+)")
-_REPEATS: Final = [
-    ("once", "It happens once"),
-    ("daily", "Every day"),
-    ("weekdays", "Every weekday, Monday to Friday"),
-    ("weekly", "Every week"),
-    ("monthly", "Every month"),
-    ("rule", "By a rule"),
-]
-_NTH: Final = [
-    ("", "on the day of the month of the start"),
-    *((str(n), f"on the {word}") for n, word in ((1, "first"), (2, "second"))),
-    *((str(n), f"on the {word}") for n, word in ((3, "third"), (4, "fourth"))),
-    ("-1", "on the last"),
-]
-# The form's own names of what the model judges.
-_FIELDS: Final = {
-    "starts_at": "starts",
-    "ends_at": "ends",
-    "rrule": "rule",
-    "exdates": "left_out",
-    "reminders": "minutes_before",
-}
 _FACTS: Final = (
     *("title", "description", *TIMES, "reminders", "sends_reminders"),
     *("verify_before_completion", "verify_minutes"),
 )
-_SHOW_DATES: Final = "_dates"
+_LABELS: Final = {
+    "note": "Write an update",
+    "start": "Start now",
+    "verify": "Verify",
+    "complete": "Complete",
+    "move": "Move…",
+    "extend": "Extend…",
+    "cancel": "Cancel…",
+}
 _LOOKS: Final = {
     "SCHEDULED": "no_data",
     "IN_PROGRESS": "maintenance",
@@ -64,163 +52,6 @@ _LOOKS: Final = {
     "COMPLETED": "up",
     "CANCELLED": "no_data",
 }
-
-
-def _zones() -> list[tuple[str, str]]:
-    return [(name, name) for name in sorted(available_timezones())]
-
-
-def _local_field(label: str, **more: Any) -> forms.DateTimeField:
-    """A date and time as a clock on the wall shows them."""
-    attrs = {"type": "datetime-local"}
-    widget = forms.DateTimeInput(attrs=attrs, format="%Y-%m-%dT%H:%M")
-    return forms.DateTimeField(label=label, widget=widget, **more)
-
-
-class MaintenanceForm(forms.ModelForm):
-    starts = _local_field("Starts", help_text="In the time zone below.")
-    ends = _local_field("Ends", required=False, help_text="If it happens once.")
-    time_zone = forms.ChoiceField(choices=_zones, initial="UTC")
-    repeats = forms.ChoiceField(
-        choices=_REPEATS, widget=forms.RadioSelect, initial="once"
-    )
-    weekdays = forms.MultipleChoiceField(
-        label="Every week on",
-        choices=list(zip(_CODES, _DAYS, strict=True)),
-        widget=forms.CheckboxSelectMultiple,
-        required=False,
-        help_text="The weekday of the start if none is chosen.",
-    )
-    nth = forms.ChoiceField(
-        label="Every month",
-        choices=_NTH,
-        required=False,
-        help_text="First to last: of the weekday of the start.",
-    )
-    rule = forms.CharField(
-        max_length=500,
-        required=False,
-        help_text="As RFC 5545 writes it, such as FREQ=MONTHLY;BYDAY=2TU.",
-    )
-    left_out = forms.CharField(
-        label="Except on",
-        widget=forms.Textarea(attrs={"rows": 3}),
-        required=False,
-        help_text="Dates such as 2026-12-25, one a line.",
-    )
-    minutes_before = forms.CharField(
-        label="Remind",
-        required=False,
-        help_text="Minutes before the start, such as 1440, 60; empty for none.",
-    )
-
-    class Meta:
-        model = Maintenance
-        fields = [
-            *("title", "description", "time_zone", "duration_minutes", "wall_clock"),
-            *("sends_reminders", "verify_before_completion", "verify_minutes"),
-        ]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        one = self.instance
-        told = {"minutes_before": ", ".join(map(str, one.reminders))}
-        if one.pk:
-            told |= {"left_out": "\n".join(one.exdates), **_times(one)}
-        for name, value in {**told, **_preset(one.rrule)}.items():
-            self.initial.setdefault(name, value)
-
-    def is_valid(self) -> bool:
-        """What only asks for its dates is shown again, and not saved."""
-        return super().is_valid() and _SHOW_DATES not in self.data
-
-    def dates(self) -> list[tuple[datetime, datetime]]:
-        """Return the next ten dates, if they were asked for and there are any."""
-        if _SHOW_DATES not in self.data or self.errors:
-            return []
-        return self.instance.next_dates(10)
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        once = cleaned.get("repeats") == "once"
-        if once:
-            cleaned["duration_minutes"] = None
-        starts = cleaned.get("starts")
-        if starts and cleaned.get("time_zone"):
-            self._plan(starts, None if not once else cleaned.get("ends"))
-        self.instance.exdates = [] if once else cleaned.get("left_out", "").split()
-        self.instance.reminders = self._minutes(cleaned.get("minutes_before", ""))
-        return cleaned
-
-    def _plan(self, starts: datetime, ends: datetime | None) -> None:
-        zone = ZoneInfo(self.cleaned_data["time_zone"])
-        local = starts.replace(tzinfo=None)
-        one = self.instance
-        one.rrule = _rule(self.cleaned_data, local)
-        one.starts_at = local.replace(tzinfo=zone).astimezone(UTC)
-        one.local_start = local.isoformat() if one.rrule else ""
-        one.ends_at = ends and ends.replace(tzinfo=zone).astimezone(UTC)
-        if self.cleaned_data.get("repeats") == "rule" and not one.rrule:
-            self.add_error("rule", "Write a rule.")
-
-    def _minutes(self, text: str) -> list[int]:
-        parts = text.replace(",", " ").split()
-        if not all(re.fullmatch(r"\d{1,6}", part) for part in parts):
-            self.add_error("minutes_before", "Give whole numbers, such as 1440, 60.")
-            return []
-        return [int(part) for part in parts]
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        one = self.instance
-        if self.errors or not {"starts", "ends", "repeats"} & {*self.changed_data}:
-            return
-        if one.ends_at and one.ends_at <= timezone.now():
-            self.add_error("ends", "It would be over already.")
-        if one.rrule and not one.next_dates(1):
-            self.add_error("rule", "There is no date to come.")
-
-    def _update_errors(self, errors: ValidationError) -> None:
-        """Say what the model refuses beside the fields that there are here."""
-        if hasattr(errors, "error_dict"):
-            found = errors.error_dict.items()
-            errors.error_dict = {_FIELDS.get(name, name): why for name, why in found}
-        super()._update_errors(errors)  # type: ignore[misc]
-
-
-def _times(one: Maintenance) -> dict[str, Any]:
-    """The start and the end as the clock of the zone shows them."""
-    ends = one.ends_at and one.ends_at.astimezone(one.zone).replace(tzinfo=None)
-    return {"starts": one.first_start.replace(tzinfo=None), "ends": ends}
-
-
-def _preset(rrule: str) -> dict[str, Any]:
-    """Return what is to be ticked for a rule."""
-    if rrule in ("", "FREQ=DAILY"):
-        return {"repeats": "daily" if rrule else "once"}
-    if rrule == _WEEKDAYS:
-        return {"repeats": "weekdays"}
-    if weekly := _WEEKLY.fullmatch(rrule):
-        return {"repeats": "weekly", "weekdays": weekly[1].split(",")}
-    if monthly := _MONTHLY.fullmatch(rrule):
-        return {"repeats": "monthly", "nth": monthly[1] or ""}
-    return {"repeats": "rule", "rule": rrule}
-
-
-def _rule(chosen: Mapping[str, Any], local: datetime) -> str:
-    """Return the rule that was ticked, for a start."""
-    code = _CODES[local.weekday()]
-    days = [day for day in _CODES if day in chosen.get("weekdays", ())] or [code]
-    nth = chosen.get("nth")
-    monthly = f"BYDAY={nth}{code}" if nth else f"BYMONTHDAY={local.day}"
-    rules = {
-        "daily": "FREQ=DAILY",
-        "weekdays": _WEEKDAYS,
-        "weekly": f"FREQ=WEEKLY;BYDAY={','.join(days)}",
-        "monthly": f"FREQ=MONTHLY;{monthly}",
-        "rule": chosen.get("rule", "").strip(),
-    }
-    return rules.get(chosen.get("repeats", ""), "")
 
 
 class ImpactInline(MonitorInline):
@@ -259,6 +90,38 @@ class MaintenanceAdmin(desk.Retiring):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Maintenance]:
         return super().get_queryset(request).prefetch_related("occurrences")
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who may not edit reads in words when it happens."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        said = {"When": ["when", "until"], "Reminders": ["sends_reminders", "ahead"]}
+        return [
+            (name, {"fields": said[name]} if name in said else more)
+            for name, more in found
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["when", "until", "ahead"]
+
+    def changeform_view(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Say in the form, too, what is refused only when it is saved."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ValidationError as error:
+            asked: Any = request
+            asked.refused = error
+            return super().changeform_view(request, *args, **kwargs)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        made: Any = super().get_form(request, obj, change, **kwargs)
+        refused = {"refused": getattr(request, "refused", None)}
+        return type(made)(made.__name__, (made,), refused)
+
     def save_model(
         self, request: HttpRequest, obj: Maintenance, form: Any, change: bool
     ) -> None:
@@ -271,16 +134,14 @@ class MaintenanceAdmin(desk.Retiring):
             formset.save(commit=False)  # notes what has changed, for the log
         impacts = _impacts(formsets)
         planned, at = form.instance, timezone.now()
-        if not change:
+        if change:
+            facts = {name: getattr(planned, name) for name in _FACTS}
+            author = desk.operator(request)
+            planned.revise(at=at, impacts=impacts, author=author, **facts)
+        else:
             planned.schedule(at=at, impacts=impacts)
-            return
-        facts = {name: getattr(planned, name) for name in _FACTS}
-        try:
-            planned.revise(
-                at=at, impacts=impacts, author=desk.operator(request), **facts
-            )
-        except ValidationError as error:
-            self.message_user(request, " ".join(error.messages), "error")
+        for warning in planned.warnings if form.is_retimed else []:
+            self.message_user(request, warning, "warning")
 
     def retire(self, shown: Maintenance, at: datetime) -> None:
         shown.retire(at=at)
@@ -289,13 +150,25 @@ class MaintenanceAdmin(desk.Retiring):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         form = context["adminform"].form
-        rows = [_row(begin, end, form.instance.zone) for begin, end in form_dates(form)]
-        context["dates"] = desk.table("The next dates", ["From", "Until"], rows)
+        # A form to read has none.
+        if isinstance(form, MaintenanceForm):
+            zone = form.instance.zone
+            rows = [_row(begin, end, zone) for begin, end in form.dates()]
+            context["dates"] = desk.table("The next dates", ["From", "Until"], rows)
+            context["warnings"] = form.warnings()
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="When")
     def when(self, maintenance: Maintenance) -> str | SafeString:
         return maintenance.describe() or desk.moment(maintenance.starts_at)
+
+    @admin.display(description="Until")
+    def until(self, maintenance: Maintenance) -> SafeString:
+        return desk.moment(maintenance.ends_at)
+
+    @admin.display(description="Minutes before the start")
+    def ahead(self, maintenance: Maintenance) -> str:
+        return ", ".join(map(str, maintenance.reminders))
 
     @admin.display(description="Next")
     def next_date(self, maintenance: Maintenance) -> SafeString:
@@ -303,11 +176,6 @@ class MaintenanceAdmin(desk.Retiring):
         first = min(ahead, key=lambda o: o.starts_at, default=None)
         words = f"{first.starts_at:%Y-%m-%d %H:%M} UTC" if first else ""
         return desk.link(first, words)
-
-
-def form_dates(form: Any) -> list[tuple[datetime, datetime]]:
-    """Return the dates that the form was asked for; a form to read has none."""
-    return form.dates() if isinstance(form, MaintenanceForm) else []
 
 
 def _row(begin: datetime, end: datetime, zone: ZoneInfo) -> list[str]:
@@ -321,24 +189,10 @@ def _impacts(formsets: Any) -> dict[Monitor, str]:
     return {row["monitor"]: row["level"] for row in named}
 
 
-class ExtendForm(forms.Form):
-    ends_at = _local_field("Until", help_text="In UTC.")
-
-
-class MoveForm(forms.Form):
-    starts_at = forms.DateTimeField(label="From", widget=UTCInput, help_text="In UTC.")
-    ends_at = forms.DateTimeField(label="Until", widget=UTCInput, help_text="In UTC.")
-
-
-class CancelForm(forms.Form):
-    reason = forms.CharField(
-        max_length=500, required=False, help_text="Readers are told of it."
-    )
-
-
 @admin.register(Occurrence)
 class OccurrenceAdmin(desk.Log):
-    actions = ["start", "move", "extend", "verify", "complete", "cancel"]
+    actions = ["note", "start", "move", "extend", "verify", "complete", "cancel"]
+    change_form_template = "admin/incidents/occurrence/change_form.html"
     list_display = ["maintenance", "shown_state", "begins", "ends"]
     list_filter = ["state"]
     list_select_related = ["maintenance"]
@@ -352,26 +206,49 @@ class OccurrenceAdmin(desk.Log):
     def object_actions(self, shown: Occurrence) -> list[desk.ObjectAction]:
         wanted = {
             "SCHEDULED": ["start", "move", "extend", "cancel"],
-            "IN_PROGRESS": ["extend", "verify", "complete", "cancel"],
-            "VERIFYING": ["extend", "complete", "cancel"],
+            "IN_PROGRESS": ["verify", "complete", "extend", "cancel"],
+            "VERIFYING": ["complete", "extend", "cancel"],
         }
-        labels = {"start": "Start now", "move": "Move…", "extend": "Extend…"}
         return [
-            desk.ObjectAction(name, labels.get(name, name.capitalize()))
-            for name in wanted.get(shown.state, [])
+            desk.ObjectAction(name, _LABELS[name])
+            for name in ["note", *wanted.get(shown.state, [])]
         ]
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["said"] = MessageForm()
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.action(description="Write an update…", permissions=["operate"])
+    def note(
+        self, request: HttpRequest, queryset: QuerySet[Occurrence]
+    ) -> HttpResponse | None:
+        """Tell something new, asked for unless it is there already."""
+        form = NoteForm(_said(request) or (request.POST if _body(request) else None))
+        ask = _Asking("note", "Write an update on", "Write it", form)
+        return self._take(request, queryset, ask, "told of.")
+
     @admin.action(description="Start now", permissions=["operate"])
-    def start(self, request: HttpRequest, queryset: QuerySet[Occurrence]) -> None:
-        self._turn(request, queryset, "start", "begun.")
+    def start(
+        self, request: HttpRequest, queryset: QuerySet[Occurrence]
+    ) -> HttpResponse | None:
+        ask = _Asking("start", "Start", "Start now", MessageForm(request.POST))
+        return self._take(request, queryset, ask, "begun.")
 
     @admin.action(description="Verify", permissions=["operate"])
-    def verify(self, request: HttpRequest, queryset: QuerySet[Occurrence]) -> None:
-        self._turn(request, queryset, "verify", "being verified.")
+    def verify(
+        self, request: HttpRequest, queryset: QuerySet[Occurrence]
+    ) -> HttpResponse | None:
+        ask = _Asking("verify", "Verify", "Verify", MessageForm(request.POST))
+        return self._take(request, queryset, ask, "being verified.")
 
     @admin.action(description="Complete", permissions=["operate"])
-    def complete(self, request: HttpRequest, queryset: QuerySet[Occurrence]) -> None:
-        self._turn(request, queryset, "complete", "completed.")
+    def complete(
+        self, request: HttpRequest, queryset: QuerySet[Occurrence]
+    ) -> HttpResponse | None:
+        ask = _Asking("complete", "Complete", "Complete", MessageForm(request.POST))
+        return self._take(request, queryset, ask, "completed.")
 
     @admin.action(description="Move…", permissions=["operate"])
     def move(
@@ -382,65 +259,53 @@ class OccurrenceAdmin(desk.Log):
         if len(ahead) != 1:
             self.message_user(request, "Choose one that is still to come.", "warning")
             return None
-        planned = {name: getattr(ahead[0], name) for name in MoveForm.base_fields}
-        said = request.POST if asking.is_confirmed(request) else None
-        form = MoveForm(said, initial=planned)
-        if not form.is_valid():
-            return self._ask(request, ahead, "move", "Move", form)
-        try:
-            self._turn(request, ahead, "move", "moved.", **form.cleaned_data)
-        except ValidationError as error:
-            form.add_error(None, error)
-            return self._ask(request, ahead, "move", "Move", form)
-        return None
+        planned = {name: getattr(ahead[0], name) for name in ("starts_at", "ends_at")}
+        form = MoveForm(_said(request), initial={**planned, "body": _body(request)})
+        ask = _Asking("move", "Move", "Move", form)
+        return self._take(request, ahead, ask, "moved.")
 
     @admin.action(description="Extend…", permissions=["operate"])
     def extend(
         self, request: HttpRequest, queryset: QuerySet[Occurrence]
     ) -> HttpResponse | None:
         """Let them end later, once it is said when."""
-        form = ExtendForm(request.POST if asking.is_confirmed(request) else None)
-        if not form.is_valid():
-            return self._ask(request, queryset, "extend", "Extend", form)
-        try:
-            self._turn(request, queryset, "extend", "extended.", **form.cleaned_data)
-        except ValidationError as error:
-            form.add_error("ends_at", error.messages)
-            return self._ask(request, queryset, "extend", "Extend", form)
-        return None
+        form = ExtendForm(_said(request), initial={"body": _body(request)})
+        ask = _Asking("extend", "Extend", "Extend", form)
+        return self._take(request, queryset, ask, "extended.")
 
-    @admin.action(description="Cancel", permissions=["operate"])
+    @admin.action(description="Cancel…", permissions=["operate"])
     def cancel(
         self, request: HttpRequest, queryset: QuerySet[Occurrence]
     ) -> HttpResponse | None:
         """Call them off, once that is confirmed."""
-        form = CancelForm(request.POST if asking.is_confirmed(request) else None)
+        form = CancelForm(_said(request), initial={"reason": _body(request)})
+        ask = _Asking("cancel", "Cancel", "Cancel it", form)
+        return self._take(request, queryset, ask, "cancelled.")
+
+    def _take(
+        self,
+        request: HttpRequest,
+        queryset: Iterable[Occurrence],
+        ask: "_Asking",
+        outcome: str,
+    ) -> HttpResponse | None:
+        """Do it with all of them, or ask for what is missing or wrong."""
+        chosen, form = [*queryset], ask.form
         if not form.is_valid():
-            return self._ask(request, queryset, "cancel", "Cancel it", form)
-        self._turn(request, queryset, "cancel", "cancelled.", **form.cleaned_data)
+            return self._ask(request, chosen, ask)
+        facts = {"at": timezone.now(), "author": desk.operator(request)}
+        try:
+            turned = _turn(chosen, ask.action, {**form.cleaned_data, **facts})
+        except ValidationError as error:
+            form.add_error(None, error)
+            return self._ask(request, chosen, ask)
+        self.note_changes(request, turned, outcome.capitalize(), outcome)
         return None
 
-    def _turn(
-        self,
-        request: HttpRequest,
-        queryset: Iterable[Occurrence],
-        name: str,
-        outcome: str,
-        **facts: Any,
-    ) -> None:
-        facts |= {"at": timezone.now(), "author": desk.operator(request)}
-        turned = [one for one in queryset if getattr(one, name)(**facts)]
-        self.note_changes(request, turned, outcome.capitalize(), outcome)
-
     def _ask(
-        self,
-        request: HttpRequest,
-        queryset: Iterable[Occurrence],
-        action: str,
-        submit: str,
-        form: forms.Form,
+        self, request: HttpRequest, chosen: Iterable[Occurrence], ask: "_Asking"
     ) -> HttpResponse | None:
-        found = [one for one in queryset if one.is_open]
+        found = [one for one in chosen if one.is_open or ask.action == "note"]
         if not found:
             self.message_user(request, "None of these is still to come or under way.")
             return None
@@ -453,12 +318,12 @@ class OccurrenceAdmin(desk.Log):
             self,
             request,
             found,
-            action=action,
-            title=f"{action.capitalize()} {words}?",
+            action=ask.action,
+            title=f"{ask.title} {words}?",
             lede="Readers are told.",
             panel=desk.table(words.capitalize(), ["What", "State", "From", "To"], rows),
-            form=form,
-            submit=submit,
+            form=ask.form,
+            submit=ask.submit,
         )
 
     @admin.display(description="State", ordering="state")
@@ -487,9 +352,60 @@ class OccurrenceAdmin(desk.Log):
         return desk.moment(occurrence.ended_at)
 
 
+class _Asking(NamedTuple):
+    """A step, and the page that asks for what it is to be given."""
+
+    action: str
+    title: str
+    submit: str
+    form: forms.Form
+
+
+def _said(request: HttpRequest) -> Any:
+    """Return what was filled in on the page that asks, if it comes from there."""
+    return request.POST if asking.is_confirmed(request) else None
+
+
+def _body(request: HttpRequest) -> str:
+    """Return what was written beside the button."""
+    return request.POST.get("body", "")
+
+
+def _turn(
+    chosen: Iterable[Occurrence], name: str, facts: Mapping[str, Any]
+) -> list[Occurrence]:
+    """Take the step with all, or with none; return those with which it was.
+
+    Raises ValidationError, which says of each that refuses why.
+    """
+    refused: dict[str, list[Any]] = defaultdict(list)
+    turned, chosen = [], [*chosen]
+    with transaction.atomic():
+        for one in chosen:
+            try:
+                turned += [one] if getattr(one, name)(**facts) else []
+            except ValidationError as error:
+                for field, why in error.update_error_dict({}).items():
+                    refused[field] += _of(one, why) if len(chosen) > 1 else why
+        if refused:
+            raise ValidationError(refused)
+    return turned
+
+
+def _of(one: Occurrence, why: Iterable[ValidationError]) -> list[str]:
+    return [f"{one}: {text}" for error in why for text in error.messages]
+
+
+def story(request: HttpRequest, occurrence: Occurrence) -> str:
+    """What people were told of it, newest first."""
+    told = occurrence.updates.select_related("author").order_by("-at", "-pk")
+    return render_to_string("admin/incidents/occurrence/story.html", {"told": told})
+
+
 @admin.register(MaintenanceSettings)
 class MaintenanceSettingsAdmin(desk.OneRowDesk):
     fields = ["sends_reminders"]
 
 
 desk.name_topic("maintenance-occurrence", Occurrence)
+desk.add_panel(Occurrence, story)

@@ -1,7 +1,8 @@
+import copy
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import User
 from django.db.models import Prefetch, QuerySet
@@ -26,11 +27,13 @@ from access.api import (
     StrictSerializer,
     named,
 )
+from monitors import zones
 from monitors.models import Monitor
 
 from .models import Maintenance, MaintenanceImpact, Occurrence, OccurrenceUpdate
-from .models.maintenance import MOST_MINUTES, MOST_REMINDERS
-from .recurrence import MOST_EXDATES
+from .models.maintenance import MOST_MINUTES, MOST_REMINDERS, TIMES
+from .recurrence import MOST_EXDATES, RecurrenceInvalid, check_exdates, part_exdates
+from .serializers import WordsField
 
 _NAMES = {"time_zone": "timezone"}
 
@@ -89,14 +92,15 @@ class MaintenanceSerializer(StrictModelSerializer):
     """What is planned: once, with `ends_at`, or by a rule, with `duration_minutes`.
 
     Times without an offset are read in `timezone`. `monitors`, `reminders` and
-    `exdates` are given whole.
+    `exdates` are given whole; EXDATE lines of the rule are added to those.
     """
 
-    instead: ClassVar = {"schedule": "It follows from the rule."}
+    instead: ClassVar = {
+        "schedule": "It follows from the rule.",
+        "warnings": "They follow from the rule.",
+    }
     title = serializers.CharField(max_length=255)
-    description = serializers.CharField(
-        max_length=20_000, required=False, allow_blank=True, help_text="Markdown."
-    )
+    description = WordsField(help_text="What people should know, in Markdown.")
     starts_at = LocalField()
     ends_at = LocalField(required=False, allow_null=True)
     timezone = serializers.CharField(
@@ -106,23 +110,26 @@ class MaintenanceSerializer(StrictModelSerializer):
         child=serializers.CharField(max_length=40),
         max_length=MOST_EXDATES,
         required=False,
-        help_text="Dates, or dates with a time, on which it does not happen.",
+        help_text="Dates on which it does not happen, such as 2026-12-25, or "
+        "2026-12-25T02:00, with an offset if need be.",
     )
     monitors = MaintenanceImpactSerializer(many=True, required=False, source="impacts")
     reminders = serializers.ListField(
         child=WholeField(min_value=1, max_value=MOST_MINUTES),
         max_length=MOST_REMINDERS,
         required=False,
-        help_text="Minutes before the start; 1440 and 60 unless given.",
+        help_text=f"Minutes before the start, up to {MOST_REMINDERS} of them; 1440 "
+        "and 60 unless given.",
     )
     schedule = serializers.SerializerMethodField()
+    warnings = serializers.SerializerMethodField()
 
     class Meta:
         model = Maintenance
         fields = [
             *("id", "title", "description", "starts_at", "ends_at"),
             *("rrule", "timezone", "duration_minutes", "wall_clock", "exdates"),
-            *("schedule", "monitors", "reminders", "sends_reminders"),
+            *("schedule", "warnings", "monitors", "reminders", "sends_reminders"),
             *("verify_before_completion", "verify_minutes", "created_at"),
         ]
         read_only_fields = ["created_at"]
@@ -130,6 +137,17 @@ class MaintenanceSerializer(StrictModelSerializer):
     def get_schedule(self, maintenance: Maintenance) -> str:
         """When it recurs, in words; empty if it happens once."""
         return maintenance.describe()
+
+    def get_warnings(self, maintenance: Maintenance) -> list[str]:
+        """What is allowed and may still not be meant."""
+        return maintenance.warnings
+
+    def validate_exdates(self, texts: list[str]) -> list[str]:
+        try:
+            check_exdates(texts)
+        except RecurrenceInvalid as error:
+            raise ValidationError(str(error)) from error
+        return texts
 
     def validate_monitors(self, told: list[dict[str, Any]]) -> dict[Monitor, str]:
         levels = {item["monitor"]["tag"]: item["level"] for item in told}
@@ -139,14 +157,37 @@ class MaintenanceSerializer(StrictModelSerializer):
         return {monitor: levels[tag] for tag, monitor in found.items()}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        stored = getattr(self.instance, "time_zone", "UTC")
-        name = attrs.get("time_zone", stored)
-        zone = ZoneInfo(name) if name in available_timezones() else ZoneInfo("UTC")
+        name = attrs.get("time_zone", getattr(self.instance, "time_zone", "UTC"))
+        zone = ZoneInfo(name) if name in zones.names() else ZoneInfo("UTC")
         if "starts_at" in attrs:
             attrs |= _started(attrs["starts_at"], zone)
         if attrs.get("ends_at"):
             attrs["ends_at"] = _in_utc(attrs["ends_at"], zone)
-        return super().validate(attrs)
+        if "rrule" in attrs:
+            attrs |= self._parted(attrs, zone)
+        accepted = super().validate(attrs)
+        if "exdates" in attrs:
+            self._refuse_idle(accepted)
+        return accepted
+
+    def _parted(self, attrs: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+        """Return the rule alone, and its EXDATE lines with what is left out already."""
+        try:
+            rule, left_out = part_exdates(attrs["rrule"], zone.key)
+        except RecurrenceInvalid as error:
+            raise ValidationError({"rrule": [str(error)]}) from error
+        if not left_out:
+            return {}
+        already = attrs.get("exdates", getattr(self.instance, "exdates", []))
+        return {"rrule": rule, "exdates": [*dict.fromkeys([*already, *left_out])]}
+
+    def _refuse_idle(self, accepted: dict[str, Any]) -> None:
+        """What leaves out nothing was hardly meant so."""
+        planned = copy.copy(self.instance) if self.instance else Maintenance()
+        for name in {*TIMES} & accepted.keys():
+            setattr(planned, name, accepted[name])
+        if planned.recurs and (idle := planned.recurrence().idle_exdates):
+            raise ValidationError({"exdates": idle})
 
     def _by_field(self, error: Any) -> dict[str, Any]:
         found = super()._by_field(error)
@@ -216,7 +257,7 @@ class CancelSerializer(StrictSerializer):
 class OccurrenceUpdateSerializer(StrictModelSerializer):
     """One entry of its story, in Markdown."""
 
-    body = serializers.CharField(max_length=20_000)
+    body = WordsField()
 
     class Meta:
         model = OccurrenceUpdate

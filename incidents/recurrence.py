@@ -46,6 +46,9 @@ _PARTS: Final = {
     "FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST",
     "BYMONTH", "BYMONTHDAY", "BYDAY", "BYSETPOS",
 }  # fmt: skip
+_EXDATE: Final = re.compile(
+    r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
+)
 _TIME_OF_DAY: Final = "the time of day is that of the start; leave it out."
 _DISAGREE: Final = (
     "calendar engines disagree on it; name the days with BYMONTH, BYMONTHDAY and BYDAY."
@@ -311,9 +314,11 @@ class Recurrence:
     @property
     def warnings(self) -> list[str]:
         """Return what is allowed and may still not be meant."""
-        return [*self._overlaps(), *self._short_months(), *self._idle_exdates()]
+        return [*self._overlaps(), *self._short_months(), *self.idle_exdates]
 
     def _overlaps(self) -> Iterator[str]:
+        if self.duration <= _DAY:
+            return
         # Days of the calendar: 24 hours a day is no overlap in spring.
         dates = islice(self._dates(self.local_start.date()), 367)
         if any(later - day < self.duration for day, later in pairwise(dates)):
@@ -327,12 +332,15 @@ class Recurrence:
         if days and rule.freq != DAILY and not self.is_once:
             yield f"A month without {_listed(map(_month_day, days), 'or')} is left out."
 
-    def _idle_exdates(self) -> Iterator[str]:
+    @property
+    def idle_exdates(self) -> list[str]:
+        """Return what is to be said of those that leave out nothing, if any do."""
         idle = [local for local in self.exdates if not self._names(local)]
-        if idle:
-            listed = ", ".join(f"{local:%Y-%m-%d %H:%M}" for local in idle[:3])
-            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
-            yield f"To leave out {listed}{more} changes nothing: no window begins then."
+        if not idle:
+            return []
+        listed = ", ".join(f"{local:%Y-%m-%d %H:%M}" for local in idle[:3])
+        more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+        return [f"To leave out {listed}{more} changes nothing: no window begins then."]
 
     def _names(self, local: datetime) -> bool:
         day = local.date()
@@ -509,18 +517,22 @@ def _split(rrule: str, zone: ZoneInfo) -> tuple[dict[str, str], list[date]]:
         )
     if not rrule.isascii():
         raise RecurrenceInvalid("The rule must be plain letters, digits and signs.")
-    # RFC 5545 breaks long lines before a space.
-    lines = re.sub(r"\r?\n[ \t]", "", rrule.upper()).split("\n")
-    lines = [line.strip() for line in lines if line.strip()]
-    rules = [line for line in lines if not line.startswith("EXDATE")]
+    rules, exdates = _lines(rrule.upper())
     for line in rules:
         _check_name(re.split("[:;=]", line)[0])
     if len(rules) != 1:
         raise RecurrenceInvalid("Give one rule, such as FREQ=WEEKLY;BYDAY=TU.")
-    left_out = [
-        day for line in lines if line not in rules for day in _exdates(line, zone)
-    ]
+    left_out = [day for line in exdates for day in _exdates(line, zone)]
     return _parts(rules[0].removeprefix("RRULE:")), left_out
+
+
+def _lines(text: str) -> tuple[list[str], list[str]]:
+    """Return the lines of rules and those that leave dates out."""
+    # RFC 5545 breaks long lines before a space.
+    lines = re.sub(r"\r?\n[ \t]", "", text).split("\n")
+    lines = [line.strip() for line in lines if line.strip()]
+    exdates = [line for line in lines if line.upper().startswith("EXDATE")]
+    return [line for line in lines if line not in exdates], exdates
 
 
 def _parts(text: str) -> dict[str, str]:
@@ -692,6 +704,38 @@ def _exdates(line: str, zone: ZoneInfo) -> list[date]:
             f"EXDATE must be in {zone.key}, or in UTC with a Z at the end.", "exdates"
         )
     return [_stamp(text.strip(), "EXDATE", "exdates") for text in values.split(",")]
+
+
+def part_exdates(rrule: str, time_zone: str) -> tuple[str, list[str]]:
+    """Return the text without its EXDATE lines, and as ISO texts what they leave out."""
+    rules, exdates = _lines(rrule)
+    if not exdates:
+        return rrule, []
+    zone = _zone(time_zone)
+    days = [day for line in exdates for day in _exdates(line.upper(), zone)]
+    return "\n".join(rules), [day.isoformat() for day in days]
+
+
+def check_exdates(texts: Iterable[str]) -> None:
+    """Refuse what is no date, or date with a time, as people write them here.
+
+    Python reads 2026-W10-3 and 20260304, too, which nobody means here.
+    """
+    for text in texts:
+        if not (_EXDATE.fullmatch(text) and _is_moment(text)):
+            raise RecurrenceInvalid(
+                "Write dates to leave out as 2026-12-25 or 2026-12-25T02:00, "
+                f'not "{text[:40]}".',
+                "exdates",
+            )
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _left_out(days: list[date], found: Recurrence) -> tuple[datetime, ...]:

@@ -3,13 +3,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access import desk
-from incidents.models import Incident
+from incidents.models import Incident, MaintenanceSettings
 from outbox.admin import messages_panel
 from outbox.models import Message
 
@@ -43,6 +43,13 @@ class SubscriberAdmin(desk.Desk):
     search_fields = ["email"]
     lede = "Who wants to hear of incidents. Strangers confirm by mail first."
     consequence = "The address is forgotten; what is queued for it is cancelled."
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, with a way to the one setting of what is sent."""
+        context = {"settings": MaintenanceSettings.current(), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         facts = ["shown_state", "asked", "confirmed", "unsubscribed"]
@@ -102,6 +109,8 @@ def messages(request: HttpRequest, subscriber: Subscriber) -> str:
 
 
 def audience(request: HttpRequest, incident: Incident) -> str:
+    if not incident.published_at:
+        return ""
     return format_html(
         "<div><dt>E-mail</dt><dd>{}<small>confirmed subscribers</small></dd></div>",
         f"{Subscriber.objects.confirmed().count():,}",

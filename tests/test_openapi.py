@@ -85,6 +85,7 @@ def world(one_connection, make_monitor, make_rule, make_trigger, shop):
     )
     maintenance = Maintenance(
         title="Upgrade",
+        description="Writes pause.",
         starts_at=now + timedelta(hours=2),
         ends_at=now + timedelta(hours=3),
     ).schedule(at=now, impacts={monitor: "MAINTENANCE"})

@@ -32,6 +32,7 @@ def z(at):
 def once(api, **more):
     facts = {
         "title": "Database upgrade",
+        "description": "Writes pause.",
         "starts_at": z(minutes(120)),
         "ends_at": z(minutes(180)),
     }
@@ -73,7 +74,7 @@ def test_by_a_rule_at_a_local_time(api, db):
         ROOT,
         {
             "title": "Backup",
-            "description": "",
+            "description": "Nothing pauses.",
             "rrule": "FREQ=DAILY",
             "timezone": "Europe/Berlin",
             "starts_at": "2026-03-27T02:30:00",
@@ -99,6 +100,7 @@ def test_by_a_rule_at_a_local_time(api, db):
 def test_first_start_in_the_gap(api, db):
     facts = {
         "title": "Backup",
+        "description": "Nothing pauses.",
         "rrule": "FREQ=DAILY;COUNT=2",
         "timezone": "Europe/Berlin",
         "starts_at": "2026-03-29T02:30:00",
@@ -132,6 +134,12 @@ def test_first_start_in_the_gap(api, db):
         ({"reminders": ["60"]}, "reminders"),
         ({"starts_at": "3000-01-01T00:00:00Z"}, "starts_at"),
         ({"schedule": "Often"}, "schedule"),
+        ({"warnings": []}, "warnings"),
+        ({"description": ""}, "description"),
+        ({"description": " "}, "description"),
+        ({"description": None}, "description"),
+        ({"description": "<!-- soon -->"}, "description"),
+        ({"reminders": [*range(1, 52)]}, "reminders"),
         ({"state": "COMPLETED"}, "state"),
     ],
 )
@@ -141,6 +149,130 @@ def test_what_is_not_fit_is_refused_by_its_name(api, shop, changes, field):
     assert answer.status_code == 400
     assert field in answer.json()["errors"]
     assert not Maintenance.objects.exists()
+
+
+def test_description_is_required(api, db):
+    facts = {
+        "title": "Upgrade",
+        "starts_at": z(minutes(60)),
+        "ends_at": z(minutes(90)),
+    }
+
+    answer = api.post(ROOT, facts)
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"description": ["This field is required."]}
+
+
+def test_description_is_not_asked_for_again(api, planned):
+    address = planned.split("occurrences/")[0]
+
+    assert api.patch(address, {"title": "Longer"}).status_code == 200
+    refused = api.patch(address, {"description": ""})
+
+    assert refused.status_code == 400
+    assert "description" in refused.json()["errors"]
+
+
+def test_fifty_reminders(api, db):
+    many = [10 * n for n in range(1, 51)]
+
+    assert once(api, reminders=many).json()["reminders"] == many
+
+
+def daily(api, **more):
+    facts = {
+        "title": "Backup",
+        "description": "Nothing pauses.",
+        "rrule": "FREQ=DAILY",
+        "starts_at": "2026-03-10T02:00:00",
+        "duration_minutes": 60,
+    }
+    return api.post(ROOT, {**facts, **more})
+
+
+@pytest.mark.parametrize(
+    ("facts", "warnings"),
+    [
+        ({}, []),
+        (
+            {"duration_minutes": 1500},
+            ["The window is longer than its period: dates overlap."],
+        ),
+        (
+            {"rrule": "FREQ=MONTHLY", "starts_at": "2026-03-31T02:00:00"},
+            ["A month without the 31st is left out."],
+        ),
+    ],
+)
+def test_warnings_are_told(api, db, facts, warnings):
+    made = daily(api, **facts).json()
+
+    assert made["warnings"] == warnings
+    assert api.get(ROOT).json()["results"][0]["warnings"] == warnings
+
+
+def test_what_happens_once_has_no_warnings(api, db):
+    assert once(api).json()["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-12", "2026-03-12T02:00", "2026-03-12T02:00:00Z"]
+)
+def test_date_is_left_out(api, db, text):
+    made = daily(api, exdates=[text]).json()
+
+    assert made["exdates"] == [text]
+    rows = Occurrence.objects.values_list("starts_at", flat=True)
+    assert [f"{at:%d}" for at in rows.order_by("starts_at")[:3]] == ["10", "11", "13"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("20260312", 'not "20260312"'),
+        ("2026-W11-4", 'not "2026-W11-4"'),
+        ("2026-03-12 02:00", 'not "2026-03-12 02:00"'),
+        ("2026-03-12T03:00", "To leave out 2026-03-12 03:00 changes nothing"),
+        ("2026-03-09", "To leave out 2026-03-09 02:00 changes nothing"),
+    ],
+)
+def test_what_leaves_out_nothing_is_refused(api, db, text, why):
+    answer = daily(api, exdates=["2026-03-11", text])
+
+    assert answer.status_code == 400
+    assert why in answer.json()["errors"]["exdates"][0]
+    assert "2026-03-11" not in answer.json()["errors"]["exdates"][0]
+    assert not Maintenance.objects.exists()
+
+
+def test_what_left_a_date_out_before_is_only_warned_of(api, db):
+    made = daily(api, exdates=["2026-03-12T02:00"]).json()
+
+    moved = api.patch(f"{ROOT}{made['id']}/", {"starts_at": "2026-03-10T04:00:00"})
+
+    assert moved.status_code == 200
+    assert "To leave out 2026-03-12 02:00" in moved.json()["warnings"][0]
+    refused = api.patch(f"{ROOT}{made['id']}/", {"exdates": ["2026-03-12T02:00"]})
+    assert "exdates" in refused.json()["errors"]
+
+
+def test_exdate_lines_go_to_what_is_left_out(api, db):
+    rule = "FREQ=DAILY\nEXDATE:20260312T020000"
+
+    made = daily(api, rrule=rule, exdates=["2026-03-14"]).json()
+
+    assert made["rrule"] == "FREQ=DAILY"
+    assert made["exdates"] == ["2026-03-14", "2026-03-12T02:00:00"]
+    again = api.patch(f"{ROOT}{made['id']}/", {"rrule": rule}).json()
+    assert again["exdates"] == made["exdates"]
+
+
+def test_unfit_exdate_line_is_refused(api, db):
+    answer = daily(api, rrule="FREQ=DAILY\nEXDATE:soon")
+
+    assert answer.status_code == 400
+    assert "EXDATE must be written as" in answer.json()["errors"]["rrule"][0]
 
 
 def test_patch_moves_what_happens_once(api, planned):
@@ -218,6 +350,13 @@ def test_write_an_update(api, planned):
     assert answer.json()["state"] == "SCHEDULED"
 
 
+def test_update_that_nobody_would_see_is_refused(api, planned):
+    answer = api.post(f"{planned}updates/", {"body": "<!-- soon -->"})
+
+    assert answer.status_code == 400
+    assert "body" in answer.json()["errors"]
+
+
 def test_dates_of_another_maintenance_are_not_found(api, planned):
     other = once(api).json()["id"]
     number = planned.rstrip("/").rpartition("/")[2]
@@ -247,6 +386,7 @@ def test_scope(db):
 def test_a_zone_change_keeps_the_time_of_day(api, db):
     facts = {
         "title": "Backup",
+        "description": "Nothing pauses.",
         "rrule": "FREQ=DAILY",
         "timezone": "Europe/Berlin",
         "starts_at": "2026-03-10T02:00:00",

@@ -9,7 +9,12 @@ from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
 from incidents import recurrence
-from incidents.recurrence import RecurrenceInvalid, parse
+from incidents.recurrence import (
+    RecurrenceInvalid,
+    check_exdates,
+    parse,
+    part_exdates,
+)
 
 BERLIN = "Europe/Berlin"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -331,9 +336,69 @@ def test_exdate_that_no_window_has_is_told():
 
     found = rule("FREQ=WEEKLY", 2026, 3, 3, 2, 30, exdates=[stale, date(2026, 3, 10)])
 
-    assert found.warnings == [
-        "To leave out 2026-03-31 02:00 changes nothing: no window begins then."
-    ]
+    said = ["To leave out 2026-03-31 02:00 changes nothing: no window begins then."]
+    assert found.warnings == found.idle_exdates == said
+
+
+@pytest.mark.parametrize(
+    ("text", "alone", "left_out"),
+    [
+        ("FREQ=DAILY", "FREQ=DAILY", []),
+        ("FREQ=DAILY\nEXDATE:20260329T023000", "FREQ=DAILY", ["2026-03-29T02:30:00"]),
+        (
+            "exdate;value=date:20260329,20260331\r\nrrule:freq=daily\r\n",
+            "rrule:freq=daily",
+            ["2026-03-29", "2026-03-31"],
+        ),
+        (
+            "FREQ=DAILY\nEXDATE:20260329T003\n 000Z\nEXDATE:20260331T003000Z",
+            "FREQ=DAILY",
+            ["2026-03-29T00:30:00+00:00", "2026-03-31T00:30:00+00:00"],
+        ),
+    ],
+)
+def test_exdate_lines_are_parted_from_the_rule(text, alone, left_out):
+    assert part_exdates(text, BERLIN) == (alone, left_out)
+    check_exdates(left_out)
+
+
+@pytest.mark.parametrize(
+    ("line", "zone", "field"),
+    [("EXDATE:soon", BERLIN, "exdates"), ("EXDATE:20260329", "Moon", "time_zone")],
+)
+def test_unfit_exdate_line_is_refused_when_it_is_parted(line, zone, field):
+    with pytest.raises(RecurrenceInvalid) as caught:
+        part_exdates(f"FREQ=DAILY\n{line}", zone)
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-03-04", "2026-03-04T02:30", "2026-03-04T02:30:00"),
+        *("2026-03-04T02:30Z", "2026-03-04T02:30:00+01:00", "2026-03-04T02:30-11:30"),
+    ],
+)
+def test_dates_to_leave_out_are_written_so(text):
+    check_exdates([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("20260304", "2026-W10-3", "2026-063", "2026-3-4", "2026-02-30", ""),
+        *("2026-03-04T02", "2026-03-04 02:00", "2026-03-04T02:00:00.5"),
+        *("2026-03-04T25:00", "2026-03-04T02:00+25:00", "\uff12026-03-04", "Friday"),
+        "2026-03-04\n",
+    ],
+)
+def test_dates_to_leave_out_are_written_no_other_way(text):
+    with pytest.raises(RecurrenceInvalid) as caught:
+        check_exdates(["2026-03-03", text])
+
+    assert caught.value.field == "exdates"
+    assert f'not "{text}"' in str(caught.value)
 
 
 # Questions.

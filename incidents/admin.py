@@ -32,7 +32,7 @@ from .models import (
     UpdateTemplate,
 )
 from .panels import incidents_of_monitor, refusal_of_alert, severity_of, state_of
-from .workspace import Workspace
+from .workspace import ACCEPTED, Workspace
 
 
 class ImpactInline(MonitorInline):
@@ -149,6 +149,11 @@ class IncidentAdmin(Workspace):
 
     # Opening
 
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        form.user = desk.operator(request)
+        return form
+
     def save_model(
         self, request: HttpRequest, obj: Incident, form: Any, change: bool
     ) -> None:
@@ -179,7 +184,7 @@ class IncidentAdmin(Workspace):
         self, request: HttpRequest, obj: Incident, post_url_continue: str | None = None
     ) -> HttpResponse:
         opened = Incident.objects.get(pk=obj.pk)
-        self.message_user(request, said_of(opened))
+        self.message_user(request, said_of(opened), extra_tags=ACCEPTED)
         return HttpResponseRedirect(desk.address(obj))
 
     def delete_model(self, request: HttpRequest, obj: Incident) -> None:

@@ -12,6 +12,11 @@ from access.forms import UTCInput
 from .models import IncidentUpdate
 
 
+def unless_shown(at: datetime, stored: datetime) -> datetime:
+    """Return what is stored if it comes back as it was shown: in whole seconds."""
+    return stored if at == stored.replace(microsecond=0) else at
+
+
 class Moment(forms.DateTimeField):
     """A moment in UTC, as browsers' own fields write it."""
 

@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
 from django.utils import timezone
 
 from monitors.models import Monitor
 
-from .fields import Later, Moment, Words
+from .fields import Later, Moment, Words, unless_shown
 from .models import (
     Impact,
     Incident,
@@ -26,6 +28,8 @@ PROMISES = [("", "No promise"), ("30", "30 min"), ("60", "1 h"), ("120", "2 h")]
 class OpenForm(forms.ModelForm):
     """What an incident begins with; its summary becomes the first update."""
 
+    # Who opens it; set where the form is made for a request.
+    user: User
     summary = Words(
         widget=forms.Textarea(attrs={"rows": 6}),
         max_length=20_000,
@@ -83,16 +87,41 @@ class OpenForm(forms.ModelForm):
             self.add_error("closing", "Only what is over has a last update.")
         return said
 
+    def clean_groups(self) -> QuerySet[Group]:
+        chosen: QuerySet[Group] = self.cleaned_data["groups"]
+        is_in = self.user.is_superuser or chosen.filter(user=self.user).exists()
+        if chosen and not is_in:
+            text = "You are in none of these groups, and would not see it."
+            raise forms.ValidationError(text)
+        return chosen
+
 
 def impact_name(impact: Impact) -> str:
     """The name of the field that changes what a monitor suffers."""
     return f"impact_{impact.monitor_id}"
 
 
+def shown_name(impact: Impact) -> str:
+    """The name of the field that says what it was when the page was made."""
+    return f"was_{impact_name(impact)}"
+
+
+def suffering(incident: Any) -> list[Impact]:
+    return [impact for impact in incident.every_impact if not impact.ended_at]
+
+
 def update_form(incident: Any, *args: Any, **kwargs: Any) -> "UpdateForm":
     """The form of an update, with what the monitors suffer now."""
-    suffering = [impact for impact in incident.every_impact if not impact.ended_at]
-    return UpdateForm(*args, suffering=suffering, **kwargs)
+    return UpdateForm(*args, suffering=suffering(incident), **kwargs)
+
+
+def show_now(incident: Any, posted: QueryDict) -> None:
+    """Let what was posted say what monitors suffer now, where nobody chose else."""
+    for impact in suffering(incident):
+        name, shown = impact_name(impact), shown_name(impact)
+        if posted.get(name) == posted.get(shown):
+            posted[name] = impact.level
+        posted[shown] = impact.level
 
 
 class UpdateForm(forms.Form):
@@ -127,10 +156,17 @@ class UpdateForm(forms.Form):
                 initial=impact.level,
                 required=False,
             )
+            self.fields[shown_name(impact)] = forms.CharField(
+                widget=forms.HiddenInput, initial=impact.level, required=False
+            )
 
     @property
     def impact_fields(self) -> list[forms.BoundField]:
         return [self[impact_name(impact)] for impact in self.suffering]
+
+    @property
+    def shown_fields(self) -> list[forms.BoundField]:
+        return [self[shown_name(impact)] for impact in self.suffering]
 
     @property
     def impacts(self) -> dict[Monitor, str]:
@@ -154,10 +190,14 @@ class UpdateForm(forms.Form):
         return said
 
     def _refuse_unfit(self, said: dict[str, Any]) -> None:
-        """What ends an incident promises nothing."""
+        """What ends an incident promises nothing, and nothing is affected any more."""
         is_over = said.get("state") == State.RESOLVED
         if said.get("next_update") and is_over:
             self.add_error("next_update", "Only what ends nothing can promise more.")
+        if is_over and any(self.impacts.values()):
+            self.add_error(
+                "state", "When it is resolved, nothing is affected any more."
+            )
 
 
 class EditForm(forms.Form):
@@ -174,10 +214,14 @@ class EditForm(forms.Form):
 
     def __init__(self, *args: Any, update: IncidentUpdate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.update = update
         if update.publish_at:
             del self.fields["at"]
         if update.is_internal:
             del self.fields["state"]
+
+    def clean_at(self) -> datetime:
+        return unless_shown(self.cleaned_data["at"], self.update.at)
 
 
 class FactsForm(forms.ModelForm):
@@ -194,16 +238,17 @@ class FactsForm(forms.ModelForm):
         offer_owners(self)
 
     def clean_started_at(self) -> datetime:
-        at: datetime = self.cleaned_data["started_at"]
+        at = unless_shown(self.cleaned_data["started_at"], self.instance.started_at)
         if self.instance.ended_at and at > self.instance.ended_at:
             raise forms.ValidationError("It had ended by then.")
         return at
 
 
 def offer_owners(form: forms.ModelForm) -> None:
-    """Let those be chosen who can deal with it."""
-    staff = User.objects.filter(is_staff=True, is_active=True)
-    form.fields["owner"].queryset = staff  # type: ignore[attr-defined]
+    """Let those be chosen who can deal with it, and who does so far."""
+    can = Q(is_staff=True, is_active=True)
+    offered = User.objects.filter(can | Q(pk=form.instance.owner_id))
+    form.fields["owner"].queryset = offered  # type: ignore[attr-defined]
 
 
 class ImpactForm(forms.Form):
@@ -211,7 +256,14 @@ class ImpactForm(forms.Form):
     level = forms.ChoiceField(label="Impact", choices=Impact.Level.choices)
     version = forms.IntegerField(widget=forms.HiddenInput)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, incident: Incident, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.incident = incident
         choice = self.fields["monitor"]
         choice.queryset = Monitor.objects.current()  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any] | None:
+        if not self.incident.is_open:
+            text = "It is resolved; write an update to reopen it first."
+            raise forms.ValidationError(text)
+        return super().clean()

@@ -22,7 +22,7 @@ from .models import (
     Refused,
     TimelineEntry,
 )
-from .timeline import Line
+from .timeline import Line, lines
 
 LOOKS = {"DOWN": "down", "DEGRADED": "degraded", "PARTIAL": "degraded"}
 
@@ -35,6 +35,13 @@ SEVERITIES = {
 
 
 def state_of(incident: Any) -> SafeString:
+    """How it stands, and whether everybody may know."""
+    if not incident.is_private:
+        return standing(incident)
+    return format_html("{}<small>private</small>", standing(incident))
+
+
+def standing(incident: Any) -> SafeString:
     if incident.deleted_at:
         return desk.state("no_data", "Deleted")
     if incident.merged_into_id:
@@ -53,7 +60,8 @@ def state_of(incident: Any) -> SafeString:
 def severity_of(incident: Incident) -> str:
     word = incident.severity_label
     look = SEVERITIES[Incident.Severity(incident.severity)]
-    return desk.state(look, word) if incident.is_open else word
+    goes_on = incident.is_open and not incident.is_withdrawn
+    return desk.state(look, word) if goes_on else word
 
 
 def countdown(incident: Incident) -> str:
@@ -86,6 +94,14 @@ def silence(incident: Any) -> str | SafeString:
         (now - incident.silent_since(incident.told_at)).total_seconds()
     )
     return format_html('<small class="late">no news for {}</small>', length)
+
+
+def readers(incident: Incident) -> str:
+    """Who alone sees a private incident; nothing if it is not private."""
+    if not incident.is_private:
+        return ""
+    names = incident.groups.order_by("name").values_list("name", flat=True)
+    return ", ".join(names) or "superusers"
 
 
 def impact_rows(incident: Any) -> list[tuple[Impact, SafeString]]:
@@ -121,6 +137,16 @@ def fact(line: Line) -> str | SafeString:
     said, _, name = entry.text.partition(": ")
     alert = reverse("admin:alerting_alert_change", args=[entry.facts["alert"]])
     return format_html('{}: <a href="{}">{}</a>', said, alert, name)
+
+
+def story(incident: Incident) -> list[tuple[Line, str | SafeString, bool]]:
+    """The timeline: each line, its fact, and whether it is of another day."""
+    found = lines(incident)
+    days = [line.at.date() for line in found]
+    return [
+        (line, fact(line), day != before)
+        for line, day, before in zip(found, days, [None, *days], strict=False)
+    ]
 
 
 def exports(incident: Incident) -> list[tuple[str, str]]:

@@ -206,7 +206,9 @@ class WrittenSerializer(UpdateSerializer):
         if is_note and "impacts" in attrs:
             text = "Only an update that is told can change them."
             raise ValidationError({"impacts": [text]})
-        if attrs.get("state") == State.RESOLVED and attrs.get("impacts"):
+        if attrs.get("state") == State.RESOLVED and any(
+            attrs.get("impacts", {}).values()
+        ):
             text = "When it is resolved, nothing is affected any more."
             raise ValidationError({"impacts": [text]})
         if waits and "at" in attrs:

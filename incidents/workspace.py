@@ -18,7 +18,7 @@ from monitors.models import Monitor
 
 from . import markdown
 from .exporting import EXPORTS
-from .forms import EditForm, FactsForm, ImpactForm, update_form
+from .forms import EditForm, FactsForm, ImpactForm, show_now, update_form
 from .models import (
     Author,
     Incident,
@@ -32,19 +32,26 @@ from .panels import (
     countdown,
     deliveries,
     exports,
-    fact,
     impact_rows,
     promise,
+    readers,
     severity_of,
     silence,
-    state_of,
+    standing,
+    story,
 )
-from .timeline import lines
 
 CONFLICT = (
     "Somebody else has changed this incident since you opened the page. Nothing of "
     "yours was published; your text is kept. Read what is new, then publish again."
 )
+
+# By this the browser knows that it need not keep what was typed any longer.
+ACCEPTED = "accepted"
+DECIDED = "Somebody has decided about this draft before you."
+TOLD = "It is told already."
+ONLY = "This is the only update; delete the incident instead."
+MOOT = "It is private: there is nothing to decide about it."
 
 
 class Changed(Exception):
@@ -111,22 +118,43 @@ class Workspace(desk.Retiring):
         if request.method != "POST":
             return self.show_update(request, found)
         if "_take_back" in request.POST:
+            return self.ask_to_take_back(request, found)
+        if "_taken_back" in request.POST:
             return self.take_back(request, found)
-        if "_tell_now" in request.POST:
-            told = found.publish(at=timezone.now(), author=desk.operator(request))
-            said = "Published the update" if told else "It is not told"
-            return self.done(request, incident, said)
         return self.edit(request, found)
+
+    def ask_to_take_back(
+        self, request: HttpRequest, update: IncidentUpdate
+    ) -> HttpResponse:
+        if update.is_told and update.is_only:
+            return self.refuse(request, update, ONLY)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Take this {'note' if update.is_internal else 'update'} back?",
+            "opts": self.opts,
+            "original": update.incident,
+            "update": update,
+        }
+        page = "admin/incidents/incident/take_back.html"
+        return TemplateResponse(request, page, context)
 
     def take_back(self, request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
         if update.take_back(at=timezone.now(), author=desk.operator(request)):
-            return self.done(request, update.incident, "Took the update back")
-        messages.warning(
-            request, "This is the only update; delete the incident instead."
-        )
+            words = "Took the update back"
+            return self.done(request, update.incident, words, ACCEPTED)
+        return self.refuse(request, update, ONLY)
+
+    def refuse(
+        self, request: HttpRequest, update: IncidentUpdate, why: str
+    ) -> HttpResponse:
+        messages.warning(request, why)
         return HttpResponseRedirect(desk.address(update.incident))
 
     def edit(self, request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
+        """Let it say what was typed; what waits may be told with that at once."""
+        tells = "_tell_now" in request.POST
+        if tells and update.is_told:
+            return self.refuse(request, update, TOLD)
         form = EditForm(request.POST, update=update)
         if not form.is_valid():
             return self.show_update(request, update, form)
@@ -141,6 +169,8 @@ class Workspace(desk.Retiring):
                 state=said.get("state"),
                 told_at=said.get("at"),
             )
+            if tells:
+                update.publish(at=timezone.now(), author=desk.operator(request))
 
         try:
             self.write(update.incident, said["version"], write)
@@ -150,7 +180,9 @@ class Workspace(desk.Retiring):
             posted["version"] = str(Incident.objects.get(pk=update.incident_id).version)
             form = EditForm(posted, update=update)
             return self.show_update(request, update, form)
-        return self.done(request, update.incident, "Edited the update")
+        is_told = tells and update.is_told
+        words = "Published the update" if is_told else "Edited the update"
+        return self.done(request, update.incident, words, ACCEPTED)
 
     def show_update(
         self,
@@ -223,7 +255,7 @@ class Workspace(desk.Retiring):
                 current.update(**facts, at=said["at"] or begins)
 
         words = "Scheduled an update" if waits else "Wrote an update"
-        return self.change(request, incident, said["version"], write, words)
+        return self.change(request, incident, said["version"], write, words, ACCEPTED)
 
     def note(self, request: HttpRequest, incident: Incident) -> HttpResponse:
         """Keep what was written among operators; who was faster does no harm."""
@@ -233,19 +265,19 @@ class Workspace(desk.Retiring):
             return self.workspace(request, incident, update_form=form)
         at = form.cleaned_data["at"] or timezone.now()
         incident.note(form.cleaned_data["body"], at=at, author=desk.operator(request))
-        return self.done(request, incident, "Kept as an internal note")
+        return self.done(request, incident, "Kept as an internal note", ACCEPTED)
 
     def fill(self, request: HttpRequest, incident: Incident) -> HttpResponse:
-        """Put the words of a template into the field, to be changed and sent."""
+        """Put the words of a template below what was typed, to be changed and sent."""
         chosen = request.POST.get("template", "")
         number = int(chosen) if chosen.isdecimal() else 0
         found = UpdateTemplate.objects.filter(pk=number)
         posted = request.POST.copy()
         if template := found.first():
-            posted["state"], posted["body"] = (
-                template.state,
-                template.body_for(incident),
-            )
+            typed = posted.get("body", "").rstrip()
+            words = template.body_for(incident)
+            posted["body"] = f"{typed}\n\n{words}" if typed else words
+            posted["state"] = template.state
         form = update_form(incident, initial=posted.dict())
         return self.workspace(request, incident, update_form=form)
 
@@ -268,7 +300,7 @@ class Workspace(desk.Retiring):
         return self.workspace(request, incident, update_form=form, preview=html)
 
     def affect(self, request: HttpRequest, incident: Incident) -> HttpResponse:
-        form = ImpactForm(request.POST)
+        form = ImpactForm(request.POST, incident=incident)
         if not form.is_valid():
             return self.workspace(request, incident, impact_form=form)
         monitor, level = form.cleaned_data["monitor"], form.cleaned_data["level"]
@@ -292,10 +324,10 @@ class Workspace(desk.Retiring):
     def decide(
         self, request: HttpRequest, incident: Incident, decided: bool, words: str
     ) -> HttpResponse:
-        """Say what was decided, or that somebody else was faster."""
+        """Say what was decided, or why nothing was."""
         if decided:
             return self.done(request, incident, words)
-        messages.warning(request, "Somebody has decided about this draft before you.")
+        messages.warning(request, MOOT if incident.is_private else DECIDED)
         return HttpResponseRedirect(desk.address(incident))
 
     def go_public(self, request: HttpRequest, incident: Incident) -> HttpResponse:
@@ -352,13 +384,14 @@ class Workspace(desk.Retiring):
         version: int,
         write: Callable[[Incident], None],
         words: str,
+        tags: str = "",
     ) -> HttpResponse:
         """Write, unless somebody else has since the page was made."""
         try:
             self.write(incident, version, write)
         except Changed:
             return self.show_conflict(request, incident)
-        return self.done(request, incident, words)
+        return self.done(request, incident, words, tags)
 
     def write(
         self, incident: Incident, version: int, write: Callable[[Incident], None]
@@ -380,15 +413,21 @@ class Workspace(desk.Retiring):
         if "_revise" in posted:
             form = FactsForm(posted, instance=copy(incident))
             return self.workspace(request, incident, facts_form=form)
+        if "_affect" in posted:
+            chosen = ImpactForm(posted, incident=incident)
+            return self.workspace(request, incident, impact_form=chosen)
+        if "_spare" in posted:
+            return self.workspace(request, incident)
+        show_now(incident, posted)
         return self.workspace(
             request, incident, update_form=update_form(incident, posted)
         )
 
     def done(
-        self, request: HttpRequest, incident: Incident, words: str
+        self, request: HttpRequest, incident: Incident, words: str, tags: str = ""
     ) -> HttpResponse:
         self.log_change(request, incident, f"{words}.")
-        self.message_user(request, f"{words}.")
+        self.message_user(request, f"{words}.", extra_tags=tags)
         return HttpResponseRedirect(desk.address(incident))
 
     def workspace(
@@ -402,11 +441,12 @@ class Workspace(desk.Retiring):
             "title": incident.title,
             "opts": self.opts,
             "original": incident,
-            "state": state_of(incident),
+            "state": standing(incident),
             "severity": severity_of(incident),
             "may_change": self.has_change_permission(request, incident),
             "may_publish": self.may_publish(request),
             "countdown": countdown(incident),
+            "readers": readers(incident),
             "promise": promise(incident) or silence(incident),
             "reach": incident.is_draft and desk.panels(request, incident, "draft"),
             "may_delete": self.has_delete_permission(request, incident),
@@ -415,12 +455,13 @@ class Workspace(desk.Retiring):
                 incident, initial={"state": incident.state} | version
             ),
             "facts_form": FactsForm(instance=incident, initial=version),
-            "impact_form": ImpactForm(initial=version),
+            "impact_form": ImpactForm(initial=version, incident=incident),
+            "answers": "update_form" in more,
             "preview": "",
             "impacts": impact_rows(incident),
             "alerts": alerts,
             "alert_rows": [alert_row(alert) for alert in alerts],
-            "timeline": [(line, fact(line)) for line in lines(incident)],
+            "timeline": story(incident),
             "exports": exports(incident),
             "deliveries": deliveries(incident),
             "panels": desk.panels(request, incident, "below"),

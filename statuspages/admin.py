@@ -94,6 +94,8 @@ def pages_of_monitor(request: HttpRequest, monitor: Monitor) -> str:
 
 
 def audience(request: HttpRequest, incident: Incident) -> str:
+    if not incident.published_at:
+        return ""
     chosen = [row.page for row in PageIncident.of(incident)]
     pages = [str(page) for page in chosen or StatusPage.objects.all() if page]
     return format_html(

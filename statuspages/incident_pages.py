@@ -57,6 +57,7 @@ def panel(request: HttpRequest, incident: Incident) -> str:
         "form": PagesForm(initial=initial, auto_id="id_on_%s"),
         "may_change": _may_change(request, incident),
         "is_global": not rows,
+        "is_private": incident.is_private,
         "chosen": chosen,
         "action": reverse("admin:incidents_incident_pages", args=[incident.pk]),
     }

@@ -2,15 +2,17 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerting.models import Alert
 from alerting.rules import Change, Result
-from incidents.models import Incident
+from incidents import merging
+from incidents.models import Incident, IncidentUpdate, UpdateTemplate
 from monitors.models import Label, Overlay
-from tests.e2e.test_browser import CHROMIUM, chromium, visit  # noqa: F401
+from subscriptions.models import Subscriber
 
 ADD = "/admin/incidents/incident/add/"
 
@@ -315,6 +317,20 @@ def test_update_changes_what_monitors_suffer(admin, incident, page):
     assert incident.state != "RESOLVED"
 
 
+def test_what_ends_an_incident_affects_nothing_more(admin, incident, page):
+    [impact] = incident.impacts.all()
+    ending = update(incident, state="RESOLVED")
+    name = f"impact_{impact.monitor_id}"
+
+    refused = admin.post(page, {**ending, name: "DEGRADED"})
+    accepted = admin.post(page, {**ending, name: "UP"})
+
+    assert "nothing is affected any more" in refused.content.decode()
+    assert accepted.status_code == 302
+    incident.refresh_from_db()
+    assert incident.ended_at == incident.impacts.get().ended_at is not None
+
+
 def test_owner_and_labels_are_facts(admin, operator, incident, page):
     label = Label.objects.create(name="payments")
     incident.refresh_from_db()
@@ -360,99 +376,434 @@ def test_the_list_needs_as_many_queries_for_one_as_for_thirty(
     assert max(few) - frame <= 6
 
 
-# In a real browser
-
-in_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
-    pytest.mark.django_db(transaction=True),
-]
+# What was shown and comes back as it was
 
 
-def browser_test(test):
-    for mark in in_browser:
-        test = mark(test)
-    return test
+def shown_at(client, path, name):
+    """What a page has in a field for a moment."""
+    [field] = re.findall(
+        rf'<input[^>]*name="{name}"[^>]*>', client.get(path).content.decode()
+    )
+    return re.search(r'value="([^"]*)"', field)[1]
 
 
 @pytest.fixture
-def desk_of(visit, transactional_db, operator):  # noqa: F811
-    """Log in, and open the page of an incident."""
-
-    def open_page(page):
-        tab = visit(f"/admin/login/?next={page}")
-        log_in(tab)
-        return tab
-
-    return open_page
-
-
-def log_in(tab):
-    tab.get_by_label("Username").fill("ana")
-    tab.get_by_label("Password").fill("pass")
-    tab.get_by_role("button", name="Log in").click()
-    tab.get_by_role("heading", name="Timeline").wait_for()
+def over(make_monitor):
+    """An incident that was over within the second in which it began."""
+    began = timezone.now().replace(microsecond=200_000) - timedelta(minutes=5)
+    over = Incident.open(
+        title="Orders fail",
+        summary="We look into it.",
+        started_at=began,
+        at=began,
+        source="API",
+        impacts={make_monitor("shop"): "DOWN"},
+    )
+    over.update(state="RESOLVED", body="Teh end", at=began + timedelta(seconds=0.6))
+    over.refresh_from_db()
+    return over
 
 
-@browser_test
-def test_update_is_posted_with_the_keyboard_alone(desk_of, incident, page):
-    tab = desk_of(page)
+def test_mended_typo_moves_no_update_and_reopens_nothing(admin, over):
+    last = over.updates.first()
+    path = f"/admin/incidents/incident/{over.pk}/updates/{last.pk}/"
+    given = {"state": "RESOLVED", "body": "The end", "version": over.version}
 
-    tab.keyboard.press("2")
-    tab.keyboard.press("u")
-    tab.keyboard.type("The pool is full.")
-    tab.keyboard.press("Control+Enter")
-    tab.get_by_text("Wrote an update.").wait_for()
+    admin.post(path, given | {"at": shown_at(admin, path, "at")})
 
+    ended = over.ended_at
+    over.refresh_from_db()
+    assert over.updates.first().body == "The end"
+    assert (over.state, over.ended_at) == ("RESOLVED", ended)
+    assert (over.updates.first().at, over.impacts.get().ended_at) == (ended, ended)
+
+
+def test_update_is_moved_by_whole_seconds(admin, over):
+    last = over.updates.first()
+    path = f"/admin/incidents/incident/{over.pk}/updates/{last.pk}/"
+    later = last.at.replace(microsecond=0) + timedelta(seconds=1)
+    given = {"state": "RESOLVED", "body": last.body, "version": over.version}
+
+    admin.post(path, given | {"at": f"{later:%Y-%m-%dT%H:%M:%S}"})
+
+    over.refresh_from_db()
+    assert (over.updates.first().at, over.ended_at) == (later, later)
+
+
+def test_new_title_does_not_move_the_beginning(admin, over):
+    path = over.admin_path
+    given = {"title": "Orders failed", "severity": 1, "version": over.version}
+    given |= {"started_at": shown_at(admin, path, "started_at"), "_revise": ""}
+
+    admin.post(path, given)
+
+    began = over.started_at
+    over.refresh_from_db()
+    assert (over.title, over.started_at) == ("Orders failed", began)
+    assert not over.timeline.filter(kind="BEGAN").exists()
+
+
+def test_owner_who_has_left_stays_the_owner(admin, incident, page):
+    ben = User.objects.create_user("ben", is_staff=True)
+    gone = User.objects.create_user("cleo", is_staff=True, is_active=False)
+    incident.revise(at=timezone.now(), owner=ben)
+    User.objects.filter(pk=ben.pk).update(is_active=False)
+    html = admin.get(page).content.decode()
+    began = f"{incident.started_at:%Y-%m-%dT%H:%M:%S}"
+    given = {"title": "x", "severity": 1, "started_at": began, "_revise": ""}
+
+    admin.post(page, given | {"owner": ben.pk, "version": incident.version})
     incident.refresh_from_db()
-    assert incident.state == "IDENTIFIED"
-    assert incident.updates.first().body == "The pool is full."
-    assert tab.get_by_label("What to say").input_value() == ""
-    tab.reload()
-    assert tab.get_by_label("What to say").input_value() == ""
+    other = admin.post(page, given | {"owner": gone.pk, "version": incident.version})
+
+    assert f'<option value="{ben.pk}" selected>ben</option>' in html
+    assert (incident.title, incident.owner) == ("x", ben)
+    assert "Select a valid choice" in text(other)
 
 
-@browser_test
-def test_draft_is_published_with_one_press(desk_of, make_alert):
-    draft = Incident.open_for(make_alert(), at=timezone.now(), is_draft=True)
-    tab = desk_of(f"/admin/incidents/incident/{draft.pk}/change/")
-
-    tab.get_by_role("button", name="Publish", exact=True).click()
-    tab.get_by_text("Published; people are being told.").wait_for()
-
-    draft.refresh_from_db()
-    assert draft.published_at is not None
+# Monitors
 
 
-@browser_test
-def test_conflict_is_shown_and_nothing_is_lost(desk_of, incident, page):
-    tab = desk_of(page)
-    tab.get_by_label("What to say").fill("Mine.")
-    incident.update(state="MONITORING", body="Theirs.", at=timezone.now())
+def test_who_is_too_late_with_a_monitor_keeps_the_choice(
+    admin, incident, page, make_monitor
+):
+    search = make_monitor("search")
+    late = {"monitor": search.pk, "level": "PARTIAL", "version": incident.version}
+    incident.update(state="MONITORING", body="It is mended.", at=timezone.now())
 
-    tab.keyboard.press("Control+Enter")
-    tab.get_by_text("Somebody else has changed this incident").wait_for()
+    shown = admin.post(page, late | {"_affect": ""})
+    html = shown.content.decode()
 
-    assert tab.get_by_label("What to say").input_value() == "Mine."
-    assert tab.get_by_text("Theirs.").is_visible()
-    assert incident.updates.count() == 2
-    tab.get_by_label("What to say").focus()
-    tab.keyboard.press("Control+Enter")
-    tab.get_by_text("Wrote an update.").wait_for()
-    assert incident.updates.count() == 3
+    assert "Somebody else has changed this incident" in text(shown)
+    assert f'<option value="{search.pk}" selected>' in html
+    assert '<option value="PARTIAL" selected>' in html
+    assert "errorlist" not in html
+    assert html.count(f'name="version" value="{incident.version}"') == 3
 
 
-@browser_test
-def test_what_was_typed_outlives_the_login(desk_of, incident, page):
-    tab = desk_of(page)
-    tab.keyboard.press("3")
-    tab.get_by_label("What to say").fill("It is mended.")
-    tab.context.clear_cookies(name="sessionid")
+def test_what_is_over_affects_no_further_monitor(admin, incident, page, make_monitor):
+    search = make_monitor("search")
+    incident.update(state="RESOLVED", body="Over.", at=timezone.now())
+    given = {"monitor": search.pk, "level": "DOWN", "version": incident.version}
 
-    tab.keyboard.press("Control+Enter")
-    tab.get_by_label("Username").wait_for()
-    log_in(tab)
+    shown = text(admin.get(page))
+    refused = text(admin.post(page, given | {"_affect": ""}))
 
-    assert tab.get_by_label("What to say").input_value() == "It is mended."
-    assert tab.get_by_label("Monitoring").is_checked()
+    assert "Add" not in shown.split("Impact")[1].split("Facts")[0]
+    assert "It is resolved; write an update to reopen it first." in refused
+    assert not incident.impacts.filter(monitor=search).exists()
+
+
+# Who hears of it
+
+
+@pytest.fixture
+def private(open_incident, group):
+    return open_incident("Breach", groups=[group])
+
+
+def test_nobody_is_said_to_be_told_of_a_private_incident(admin, private):
+    Subscriber.add("reader@example.org", at=timezone.now())
+
+    shown = text(admin.get(private.admin_path))
+
+    assert "confirmed subscribers" not in shown
+    assert "Status pages 1" not in shown
+    assert "Read by Security only" in shown
+    assert "People read the newest one first" not in shown
+    assert "Page only" not in shown
+    assert re.search(r"Add Ctrl ↵ Preview", shown)
+
+
+def test_private_incident_of_no_group_is_read_by_superusers(admin, private, group):
+    group.delete()
+
+    assert "Read by superusers only" in text(admin.get(private.admin_path))
+
+
+def test_subscribers_are_said_to_be_told_of_a_public_incident(admin, incident, page):
+    Subscriber.add("reader@example.org", at=timezone.now())
+
+    shown = text(admin.get(page))
+
+    assert "E-mail 1 confirmed subscribers" in shown
+    assert "Publish Ctrl ↵ Preview" in shown
+
+
+def test_head_names_a_promise_only_if_there_is_one(admin, incident, page):
+    now = timezone.now()
+    Incident.objects.filter(pk=incident.pk).update(nag_at=now)
+    silent = text(admin.get(page))
+    promised = {"state": "IDENTIFIED", "body": "b", "at": now}
+    incident.update(**promised, next_update_at=now + timedelta(minutes=40, seconds=9))
+
+    assert re.search(r"Post an update no news for \d", silent)
+    assert re.search(
+        r"Post an update By .* UTC next update in 40 min", text(admin.get(page))
+    )
+
+
+def test_nobody_opens_what_they_would_not_see(client, group, django_permission):
+    ben = User.objects.create_user("ben", is_staff=True)
+    names = ("view_incident", "add_incident", "change_incident")
+    ben.user_permissions.set([django_permission(name) for name in names])
+    ben.groups.add(Group.objects.create(name="Legal"))
+    client.force_login(ben)
+
+    refused = client.post(ADD, opening(groups=[group.pk]))
+    assert "You are in none of these groups, and would not see it." in text(refused)
+    assert not Incident.objects.exists()
+
+    ben.groups.add(group)
+    client.post(ADD, opening(groups=[group.pk]))
+    assert Incident.objects.get().is_private
+
+
+# Templates
+
+
+def test_template_is_put_below_what_was_typed(admin, incident, page):
+    words = UpdateTemplate.objects.create(
+        name="Known", state="IDENTIFIED", body="We know the cause."
+    )
+    given = update(incident, body="Typed by hand.\n", template=words.pk, is_quiet="on")
+    del given["_publish"]
+
+    typed = admin.post(page, given | {"_fill": ""}).content.decode()
+    empty = admin.post(page, given | {"_fill": "", "body": " "}).content.decode()
+
+    assert "Typed by hand.\n\nWe know the cause.</textarea>" in typed
+    assert ">\nWe know the cause.</textarea>" in empty
+    assert re.search(r'value="IDENTIFIED"\s+checked', typed)
+    assert re.search(r'name="is_quiet"[^>]* checked', typed)
     assert incident.updates.count() == 1
+
+
+# How it reads
+
+
+def lede(response):
+    html = response.content.decode()
+    [found] = re.findall(r'<p class="lede">(.*?)</p>', html, re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", found)).strip()
+
+
+def story(response):
+    """The rows of the timeline, as HTML."""
+    [found] = re.findall(
+        r'<ol class="line">(.*?)</ol>', response.content.decode(), re.S
+    )
+    return re.findall(r"<li.*?</li>", found, re.DOTALL)
+
+
+def test_note_is_locked_and_named(admin, incident, page):
+    incident.note("The pool is full.", at=timezone.now())
+
+    note, told, *_ = story(admin.get(page))
+
+    assert re.search(r'class="inside".*#g-lock.*Internal note', note, re.DOTALL)
+    assert "inside" not in told
+    assert "#g-lock" not in told
+
+
+def test_lede_of_what_was_deleted_does_not_go_on(admin, incident, page):
+    incident.delete_by_hand(at=timezone.now())
+
+    assert lede(admin.get(page)) == "Minor · Deleted"
+
+
+def test_lede_of_what_was_merged_does_not_go_on(admin, incident, page, open_incident):
+    merging.merge(incident, open_incident(), at=timezone.now())
+
+    assert lede(admin.get(page)) == "Minor · Merged"
+
+
+def test_lede_of_a_discarded_draft_does_not_go_on(admin, open_incident):
+    draft = open_incident(is_draft=True)
+    draft.discard(at=timezone.now(), reason="A false alarm.")
+
+    assert lede(admin.get(draft.admin_path)) == "Minor · Discarded"
+
+
+def test_private_incident_says_so_in_the_list_and_in_its_lede(admin, private, incident):
+    listed = admin.get("/admin/incidents/incident/").content.decode()
+
+    assert listed.count("<small>private</small>") == 1
+    assert "Private: seen by Security alone" in lede(admin.get(private.admin_path))
+    assert "Private" not in lede(admin.get(incident.admin_path))
+
+
+def test_fact_is_parted_from_who_did_it(admin, operator, incident, page):
+    incident.revise(at=timezone.now(), owner=operator, author=operator)
+
+    assert "Owner: ana · ana" in text(admin.get(page))
+
+
+def test_fact_of_another_day_than_the_line_before_has_its_date(admin, incident, page):
+    day = timedelta(days=1)
+    midday = incident.started_at.replace(hour=12)
+    for at in (midday - 3 * day, midday - 2 * day, midday - 2 * day):
+        incident.timeline.create(kind="TITLE", text="Said", happened_at=at, actor="ana")
+
+    *_, newer, same_day, older = [
+        row for row in story(admin.get(page)) if "Said" in row
+    ]
+
+    date = f"{midday - 2 * day:%-d %b}"
+    assert f"12:{midday:%M}<small>{date}</small>" in newer
+    assert date not in same_day
+    assert f"<small>{midday - 3 * day:%-d %b}</small>" in older
+
+
+def test_number_is_among_the_facts(admin, incident, page):
+    assert f"Number {incident.pk} " in text(admin.get(page)).split("Facts")[1]
+
+
+def test_composer_is_filled_in_from_top_to_bottom(admin, incident, page):
+    UpdateTemplate.objects.create(name="Known", state="IDENTIFIED", body="Known.")
+    html = admin.get(page).content.decode()
+    [form] = re.findall(r'<form[^>]* id="update".*?</form>', html, re.DOTALL)
+    [impact] = incident.impacts.all()
+
+    parts = ['name="state"', 'name="body"', 'name="template"', "_fill"]
+    parts += [f'name="impact_{impact.monitor_id}"', 'name="next_update"']
+    parts += ['name="at"', 'name="publish_at"', 'name="is_quiet"', "Who will be told"]
+    parts += [f'name="{door}"' for door in ("_publish", "_preview", "_note")]
+    places = [form.rindex(part) for part in parts]
+    assert places == sorted(places)
+
+
+# Taking an update back
+
+
+@pytest.fixture
+def own(incident):
+    """The page of an update besides the first one."""
+    at = timezone.now()
+    written = incident.update(state="IDENTIFIED", body="The *pool* is full.", at=at)
+    return f"/admin/incidents/incident/{incident.pk}/updates/{written.pk}/"
+
+
+def test_nothing_is_taken_back_before_it_is_asked(admin, incident, own):
+    asked = admin.post(own, {"_take_back": ""})
+
+    assert "Take this update back?" in text(asked)
+    assert "<em>pool</em>" in asked.content.decode()
+    assert incident.updates.count() == 2
+
+    admin.post(own, {"_taken_back": ""})
+    assert incident.updates.count() == 1
+
+
+# Publishing what waits
+
+
+@pytest.fixture
+def waiting(incident):
+    later = timezone.now() + timedelta(hours=1)
+    return incident.schedule(state="MONITORING", body="As stored.", publish_at=later)
+
+
+@pytest.fixture
+def page_of_waiting(incident, waiting):
+    return f"/admin/incidents/incident/{incident.pk}/updates/{waiting.pk}/"
+
+
+def test_what_is_typed_is_what_is_published(admin, incident, page_of_waiting):
+    incident.refresh_from_db()
+    given = {"state": "IDENTIFIED", "body": "As typed.", "version": incident.version}
+
+    admin.post(page_of_waiting, given | {"_tell_now": ""})
+
+    told = incident.updates.first()
+    incident.refresh_from_db()
+    assert (told.body, told.state) == ("As typed.", "IDENTIFIED")
+    assert incident.state == "IDENTIFIED"
+
+
+@pytest.mark.parametrize("fault", ["body", "version"])
+def test_what_cannot_be_saved_is_not_published(
+    admin, incident, waiting, page_of_waiting, fault
+):
+    incident.refresh_from_db()
+    given = {"state": "IDENTIFIED", "body": "As typed.", "version": incident.version}
+    wrong = {"body": " ", "version": incident.version - 1}
+
+    shown = admin.post(page_of_waiting, given | {"_tell_now": "", fault: wrong[fault]})
+
+    assert shown.status_code == 200
+    assert incident.updates.count() == 1
+    assert IncidentUpdate.every.get(pk=waiting.pk).body == "As stored."
+
+
+def test_what_is_told_already_is_not_published_once_more(
+    admin, incident, waiting, page_of_waiting
+):
+    waiting.publish(at=timezone.now())
+
+    answer = admin.post(page_of_waiting, {"_tell_now": "", "body": "x"}, follow=True)
+
+    assert "It is told already." in text(answer)
+    assert incident.updates.first().body == "As stored."
+
+
+# Impacts that somebody else has changed
+
+
+def chosen(response, monitor):
+    html = response.content.decode()
+    [field] = re.findall(
+        rf'<select name="impact_{monitor.pk}".*?</select>', html, re.DOTALL
+    )
+    [level] = re.findall(r'value="(\w*)" selected', field)
+    return level
+
+
+def as_shown(response):
+    """What a browser sends back of the impacts if nobody touches them."""
+    html = response.content.decode()
+    shown = dict(re.findall(r'name="(was_impact_\d+)" value="(\w+)"', html))
+    return shown | {name.removeprefix("was_"): level for name, level in shown.items()}
+
+
+def test_conflict_shows_impacts_as_they_are_but_for_those_chosen(
+    admin, incident, page, make_monitor
+):
+    shop = incident.impacts.get().monitor
+    search, cart = make_monitor("search"), make_monitor("cart")
+    at = timezone.now()
+    incident.revise(at=at, impacts={shop: "DOWN", search: "DOWN"})
+    late = update(incident, **as_shown(admin.get(page)))
+    late[f"impact_{search.pk}"] = "UP"
+    others = {shop: "PARTIAL", search: "DEGRADED", cart: "DEGRADED"}
+    incident.revise(at=at, impacts=others)
+
+    shown = admin.post(page, late)
+    levels = [chosen(shown, monitor) for monitor in (shop, search, cart)]
+    again = update(incident, **as_shown(shown))
+    admin.post(page, again | {f"impact_{search.pk}": "UP"})
+
+    assert levels == ["PARTIAL", "UP", "DEGRADED"]
+    left = incident.impacts.filter(ended_at=None).values_list("monitor__tag", "level")
+    assert {*left} == {("shop", "PARTIAL"), ("cart", "DEGRADED")}
+
+
+def test_impact_chosen_before_a_template_outlives_a_conflict(admin, incident, page):
+    shop = incident.impacts.get().monitor
+    typed = as_shown(admin.get(page)) | {f"impact_{shop.pk}": "UP"}
+    filled = admin.post(page, {**typed, "template": "", "_fill": ""})
+    late = update(incident, **(as_shown(filled) | {f"impact_{shop.pk}": "UP"}))
+    incident.revise(at=timezone.now(), impacts={shop: "PARTIAL"})
+
+    assert chosen(admin.post(page, late), shop) == "UP"
+
+
+# Who hears of a private one, on its pages
+
+
+def test_panel_of_pages_tells_nobody_of_a_private_incident(admin, private, incident):
+    hidden, public = (text(admin.get(i.admin_path)) for i in (private, incident))
+
+    assert "subscribers are told as ever" in public
+    assert "subscribers are told as ever" not in hidden
+    assert "It is private: nobody outside is told." in hidden

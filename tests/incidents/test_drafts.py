@@ -389,6 +389,20 @@ def test_workspace_says_who_was_faster(admin, draft, page):
     assert "Somebody has decided about this draft before you." in text(shown)
 
 
+@pytest.mark.parametrize("door", ["_go_public", "_hold", "_discarded"])
+def test_workspace_decides_nothing_about_a_private_incident(
+    admin, draft, page, group, door
+):
+    draft.restrict([group], at=timezone.now())
+
+    shown = text(admin.post(page, {door: ""}, follow=True))
+
+    assert "It is private: there is nothing to decide about it." in shown
+    assert "before you" not in shown
+    draft.refresh_from_db()
+    assert (draft.published_at, draft.discarded_at) == (None, None)
+
+
 def test_publishing_needs_its_own_permission(
     client, draft, page, django_user_model, django_permission
 ):

@@ -163,7 +163,7 @@ def by_admin(incident, monitor, operator, admin, api):
     own = f"/admin/incidents/incident/{incident.pk}/updates/{update.pk}/"
     at = f"{update.at:%Y-%m-%dT%H:%M:%S}"
     post(own, state="IDENTIFIED", body="Found it.", at=at, _edit="")
-    post(own, _take_back="")
+    post(own, _taken_back="")
     post(page.replace("change", "delete"), post="yes")
 
 

@@ -328,10 +328,12 @@ def test_update_is_scheduled_told_now_or_taken_back_in_the_admin(
         admin.post(page, given)
     one, two = IncidentUpdate.every.waiting().order_by("pk")
 
-    for update, door in ((one, "_tell_now"), (two, "_take_back")):
+    for update, door in ((one, "_tell_now"), (two, "_taken_back")):
         path = f"/admin/incidents/incident/{opened.pk}/updates/{update.pk}/"
         assert admin.get(path).status_code == 200
-        admin.post(path, {door: ""})
+        opened.refresh_from_db()
+        given = {"state": update.state, "body": update.body, door: ""}
+        admin.post(path, given | {"version": opened.version})
 
     assert story(opened) == ["One", "We look into it."]
     assert not IncidentUpdate.every.waiting().exists()

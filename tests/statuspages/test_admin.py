@@ -1,3 +1,5 @@
+import re
+
 from statuspages.models import Snapshot, StatusPage
 
 PAGE = {
@@ -62,3 +64,14 @@ def test_an_unknown_zone_is_refused(admin):
 
     assert "Select a valid choice" in page.content.decode()
     assert not StatusPage.objects.exists()
+
+
+def test_fields_of_rows_say_what_they_are(admin, make_monitor):
+    page = StatusPage.default()
+    page.shown.create(monitor=make_monitor())
+
+    html = admin.get(f"/admin/statuspages/statuspage/{page.pk}/change/").content
+
+    rows = html.decode().partition("<tbody>")[2].partition("</tbody>")[0]
+    for field in re.findall(r"<(?:select|input)\b[^>]*>", rows):
+        assert "aria-label=" in field or 'type="hidden"' in field

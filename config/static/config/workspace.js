@@ -4,18 +4,39 @@ document.addEventListener('DOMContentLoaded', () => {
     const form = document.getElementById('update');
     if (!form) return;
     const preview = document.getElementById('preview');
-    const button = form.querySelector('[name="_preview"]');
+    const buttons = form.querySelectorAll('[name="_preview"]');
     const body = form.querySelector('textarea');
 
-    button.addEventListener('click', async (event) => {
-        event.preventDefault();
-        const answer = await fetch(form.dataset.preview, {
-            method: 'POST', body: new FormData(form), credentials: 'same-origin',
-        });
-        if (!answer.ok) return;
+    const quiet = (text) => `<p class="quiet">${text}</p>`;
+    const render = async () => {
+        const posted = {method: 'POST', body: new FormData(form), credentials: 'same-origin'};
+        const answer = await fetch(form.dataset.preview, posted).catch(() => null);
+        if (!answer) return quiet('Tocsin does not answer; your text is kept.');
+        if (!answer.ok || answer.redirected) return quiet('Your login has expired; your text is kept.');
         // Sanitised by the server, exactly as the public page gets it.
-        preview.innerHTML = await answer.text() || '<p class="quiet">Nothing to show yet.</p>';
+        return await answer.text() || quiet('Nothing to show yet.');
+    };
+    let newest = 0;
+    const show = async (isAsked) => {
+        const mine = ++newest;
+        const html = await render();
+        if (mine !== newest) return;
+        // What follows the typing is not read out, or nobody could type.
+        preview.setAttribute('aria-live', isAsked ? 'polite' : 'off');
+        preview.innerHTML = html;
         preview.hidden = false;
+    };
+    buttons.forEach((button) => button.addEventListener('click', (event) => {
+        event.preventDefault();
+        show(true);
+    }));
+
+    // It follows what is typed once it is open; where there is room it opens by itself.
+    const hasRoom = matchMedia('(min-width: 1024px)');
+    let pause;
+    body.addEventListener('input', () => {
+        clearTimeout(pause);
+        if (!preview.hidden || hasRoom.matches) pause = setTimeout(() => show(false), 300);
     });
 
     document.addEventListener('keydown', (event) => {
@@ -27,7 +48,7 @@ document.addEventListener('DOMContentLoaded', () => {
         if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
         const state = form.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
         if (state) {
-            state.checked = true;
+            state.click();
             state.focus();
         } else if (event.key === 'u') {
             event.preventDefault();
@@ -35,33 +56,9 @@ document.addEventListener('DOMContentLoaded', () => {
         } else if (event.key === 'n') {
             form.querySelector('[name="_note"]').click();
         } else if (event.key === 'p') {
-            button.click();
+            buttons[0].click();
         }
     });
 
-    keepTyped(form, body);
-
     document.querySelectorAll('.keys-only').forEach((shown) => { shown.hidden = false; });
 });
-
-// What is typed outlives a login that has expired: it goes when it is published.
-function keepTyped(form, body) {
-    const name = `tocsin:typed:${location.pathname}`;
-    const state = () => form.querySelector('[name="state"]:checked');
-    const isWritten = document.querySelector('.messagelist .info, .messagelist .success') !== null;
-    const kept = JSON.parse(localStorage.getItem(name) || 'null');
-    if (kept && kept.isSent && isWritten) {
-        localStorage.removeItem(name);
-    } else if (kept && !body.value) {
-        body.value = kept.body;
-        const chosen = form.querySelector(`[name="state"][value="${CSS.escape(kept.state)}"]`);
-        if (chosen) chosen.checked = true;
-    }
-    const keep = (isSent) => {
-        if (!body.value) return localStorage.removeItem(name);
-        const typed = {body: body.value, state: state() ? state().value : '', isSent};
-        return localStorage.setItem(name, JSON.stringify(typed));
-    };
-    form.addEventListener('input', () => keep(false));
-    form.addEventListener('submit', () => keep(true));
-}

@@ -19,18 +19,36 @@ _AT_THE_BEGINNING = re.compile(r"^(?:[#+\->]|\d+(?=\.(?:\s|$)))")
 
 
 def render(text: str) -> str:
-    """Return sanitised HTML: no script, style, image or foreign element in it."""
+    """Return sanitised HTML: no script, style, image or foreign element in it.
+
+    Its headings are below those of the workspace and of an incident's page.
+    """
     html = library.markdown(
         text, extensions=["tables", "fenced_code", "sane_lists", "nl2br"]
     )
     # nl2br and the tables extension write style attributes; nh3 drops them.
-    return nh3.clean(
+    clean = nh3.clean(
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow noopener noreferrer",
     )
+    return placed(clean, below=3)
+
+
+def placed(html: str, *, below: int) -> str:
+    """Return sanitised HTML for a place below a heading of that level.
+
+    Its tables can be reached by keyboard, since a wide one is to be scrolled.
+    """
+
+    def heading(found: re.Match[str]) -> str:
+        level = below + (1 if found[2] in "1234" else 2)
+        return f"<{found[1]}h{min(level, 6)}>"
+
+    html = re.sub(r"<(/?)h([1-6])>", heading, html)
+    return html.replace("<table>", '<table tabindex="0">')
 
 
 def escape(text: str) -> str:
@@ -50,7 +68,7 @@ def plain(html: str) -> str:
     """Return the words of rendered HTML, for mails without it and for previews."""
     # Line breaks between the parts of a table mean nothing.
     html = re.sub(r"\s*(</?(?:table|thead|tbody|tr|t[hd])\b[^>]*>)\s*", r"\1", html)
-    html = html.replace("<table>", "\n<table>").replace("</table>", "</table>\n")
+    html = re.sub(r"(<table\b)", r"\n\1", html).replace("</table>", "</table>\n")
     spaced = re.sub(r"</(p|li|h[1-6]|tr|pre|blockquote)>|<br ?/?>", "\n", html)
     spaced = re.sub(r"</t[hd]>\s*<t[hd]", " \u2013 <td", spaced)
     text = nh3.clean(spaced, tags=set())

@@ -7,6 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import connections
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
+from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -14,6 +15,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from access import asking, desk
 from access.forms import kind_fieldsets, kind_form
@@ -292,8 +294,21 @@ def _add(monitor: Monitor, label: Label) -> bool:
     return True
 
 
+class NamedRows(BaseInlineFormSet):
+    """Rows whose fields say by themselves what they are: their labels are column heads."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for bound in form.visible_fields():
+            # A choice among other objects is wrapped into what adds links to it.
+            widget = getattr(bound.field.widget, "widget", bound.field.widget)
+            widget.attrs.setdefault("aria-label", capfirst(bound.label))
+
+
 class MonitorInline(admin.TabularInline):
     """Rows that each name a monitor in service."""
+
+    formset = NamedRows
 
     def formfield_for_dbfield(
         self, db_field: Any, request: HttpRequest, **kwargs: Any

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from django.db.models import Exists, OuterRef, Prefetch, Q
 
@@ -22,6 +22,9 @@ from monitors.models import BADNESS, Status
 
 from .models import PageIncident, StatusPage
 from .words import LOOKS
+
+# As many updates of an incident are on a page that tells of others too.
+MOST_UPDATES: Final = 5
 
 
 class Step(NamedTuple):
@@ -60,6 +63,10 @@ class Story:
     def updates(self) -> list[IncidentUpdate]:
         """Newest first."""
         return list(self.incident.updates.all())
+
+    @property
+    def latest(self) -> list[IncidentUpdate]:
+        return self.updates[:MOST_UPDATES]
 
     @cached_property
     def affected(self) -> list[Affected]:

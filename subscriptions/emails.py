@@ -10,6 +10,7 @@ from django.db.models import prefetch_related_objects
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from incidents import markdown
 from incidents.models import IncidentUpdate, State
 from incidents.words import duration
 from outbox.channels import Content
@@ -23,10 +24,11 @@ from .models import Batch, FanOut, Subscriber
 # Mail programs know no style sheets worth the name: each element carries its own.
 _FONT: Final = "-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
 _TEXT: Final = f"font:16px/25px {_FONT};color:#414b53"
-_CELL: Final = f"padding:6px 12px 6px 0;border-top:1px solid #dfe3e4;font:14px/21px {_FONT};text-align:left;vertical-align:top"
+_CELL: Final = f"padding:6px 12px 6px 0;border-top:1px solid #dfe3e4;font:14px/21px {_FONT};text-align:left;vertical-align:top;overflow-wrap:break-word"
 _STYLES: Final = {
     **{f"h{n}": f"margin:16px 0 8px;font:bold 16px/22px {_FONT}" for n in range(1, 7)},
-    **{"p": "margin:0 0 12px", "a": "color:#10161a", "table": "margin:0 0 12px"},
+    **{"p": "margin:0 0 12px", "a": "color:#10161a"},
+    "table": "display:block;max-width:100%;margin:0 0 12px;overflow-x:auto",
     **{"th": f"{_CELL};color:#5c6770", "td": f"{_CELL};color:#414b53"},
     "pre": "margin:0 0 12px;white-space:pre-wrap;font:13px/19px monospace",
     "blockquote": "margin:0 0 12px;padding-left:12px;border-left:3px solid #c3cacd",
@@ -34,6 +36,8 @@ _STYLES: Final = {
 _CLASSES: Final = {"a": "ink", "th": "hair ink3", "td": "hair ink2"} | {
     f"h{n}": "ink" for n in range(1, 7)
 }
+# What is written from the right is read from there.
+_BLOCKS: Final = {"p", "li", "blockquote", "th", "td", *(f"h{n}" for n in range(1, 7))}
 _MOST_BEFORE: Final = 5
 # Nobody reads what answers by itself; bounces are welcome.
 _AUTOMATIC: Final = {
@@ -161,7 +165,6 @@ def _told(page: StatusPage, update: IncidentUpdate, event: str) -> dict[str, Any
     story = Story(incident, update.at.astimezone(page.zone), names)
     begun = [a for a in story.affected if a.started_at <= update.at]
     is_over = update.state == State.RESOLVED
-    lasting = max(update.at - incident.started_at, timedelta(0))
     affected = [
         a for a in begun if is_over or a.ended_at is None or a.ended_at > update.at
     ]
@@ -179,13 +182,24 @@ def _told(page: StatusPage, update: IncidentUpdate, event: str) -> dict[str, Any
         "affected": affected,
         "is_over": is_over,
         "lead": lead(update),
-        "duration": duration(lasting),
+        "duration": _lasting(update),
         "step": steps.index(State(update.state)) + 1,
         "steps": range(1, len(steps) + 1),
         "now": update.at.astimezone(page.zone),
         "before": [(u, lead(u)) for u in before[:_MOST_BEFORE]],
         "more_before": max(0, len(before) - _MOST_BEFORE),
     }
+
+
+def _lasting(update: IncidentUpdate) -> str:
+    """How long it has lasted, or did; nothing while it has hardly begun."""
+    incident, told_at = update.incident, update.at
+    is_over = update.state == State.RESOLVED
+    if not is_over and incident.published_at:
+        # What was noticed before anybody was told has lasted until then.
+        told_at = max(told_at, incident.published_at)
+    lasting = told_at - incident.started_at
+    return duration(lasting) if is_over or lasting >= timedelta(minutes=1) else ""
 
 
 def _kicker(update: IncidentUpdate, event: str) -> str:
@@ -210,15 +224,16 @@ def _look(story: Story, affected: list[Any], is_over: bool) -> str:
 
 def styled(html: str) -> str:
     """Give every element of sanitised HTML the style that mail programs need."""
-    names = set(_STYLES) | set(_CLASSES)
+    names = {*_STYLES, *_CLASSES, *_BLOCKS}
     return nh3.clean(
-        html,
+        markdown.placed(html, below=1),
         link_rel=None,
         attributes={"a": {"href", "title"}},
         set_tag_attribute_values={
             name: {
                 **({"style": _STYLES[name]} if name in _STYLES else {}),
                 **({"class": _CLASSES[name]} if name in _CLASSES else {}),
+                **({"dir": "auto"} if name in _BLOCKS else {}),
             }
             for name in names
         },

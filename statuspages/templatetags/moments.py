@@ -1,4 +1,4 @@
-"""Moments and lengths, as every page and mail shows them.
+"""Moments, lengths and what operators wrote, as every page and mail shows them.
 
 The context's `now` is in the page's zone. The absolute time leads; the
 relative one follows and may be refreshed by the script.
@@ -11,8 +11,9 @@ from itertools import groupby
 from django import template
 from django.template.context import Context
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
+from incidents import markdown, titles
 from statuspages import words
 
 register = template.Library()
@@ -44,6 +45,28 @@ def in_words(at: datetime, now: datetime) -> str:
 @register.simple_tag(takes_context=True)
 def span(context: Context, begin: datetime, end: datetime) -> str:
     return words.span(begin, end, context["now"])
+
+
+@register.simple_tag(takes_context=True)
+def window(context: Context, begin: datetime, end: datetime) -> SafeString:
+    """Two <time>s with "to" between them; of one day, its date stands once."""
+    now = context["now"]
+    end = end.astimezone(now.tzinfo)
+    is_one_day = begin.astimezone(now.tzinfo).date() == end.date()
+    until = f"{end:%H:%M}" if is_one_day else f"{words.day(end, now)}, {end:%H:%M}"
+    return format_html("{} to {}", moment(context, begin), _time(end, until))
+
+
+@register.filter
+def one_line(title: str) -> str:
+    """A title cannot pass for what comes after it."""
+    return titles.one_line(title)
+
+
+@register.filter
+def prose(html: str, heading: str) -> SafeString:
+    """Rendered Markdown that stands below a heading, which is given as "h3"."""
+    return mark_safe(markdown.placed(html, below=int(heading[1:])))
 
 
 @register.filter

@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -14,71 +13,7 @@ from monitors.sketches import Sketch
 from statuspages import snapshot
 from subscriptions.models import Subscriber
 
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}, install chromium"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
-    with pytest.MonkeyPatch.context() as patch, api.sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread, which Django takes for
-        # asynchronous code.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=OPTIONS
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium, live_server, settings, own_cache):
-    """Open a tab on the site; at the end, nothing may have gone wrong in it."""
-    settings.TOCSIN_URL = live_server.url
-    contexts, troubles = [], []
-
-    def note(trouble):
-        # A refused form is an answer like any other, but noted by the browser.
-        if "status of 400" not in trouble:
-            troubles.append(trouble)
-
-    def note_foreign(url):
-        if not url.startswith((live_server.url, "data:")):
-            troubles.append(url)
-
-    def visit(path, *, width=1280, **more):
-        context = chromium.new_context(
-            base_url=live_server.url, viewport={"width": width, "height": 800}, **more
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(10_000)
-        tab.on("console", lambda said: note(said.text))
-        tab.on("pageerror", lambda error: note(str(error)))
-        tab.on("request", lambda request: note_foreign(request.url))
-        tab.goto(path)
-        return tab
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert troubles == []
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
@@ -181,6 +116,46 @@ def test_no_page_scrolls_sideways_on_a_phone(scheme, outage, visit):
         tab.goto(path)
         widest = tab.evaluate("document.documentElement.scrollWidth")
         assert (path, widest) == (path, 320)
+
+
+def test_words_follow_their_title_beside_many_facts(clockwork, make_monitor, visit):
+    now = timezone.now()
+    Incident.open(
+        title="Orders fail",
+        summary="We look.",
+        started_at=now,
+        at=now,
+        source="DASHBOARD",
+        impacts=dict.fromkeys((make_monitor(f"m{n}") for n in range(9)), "DOWN"),
+    )
+    snapshot.build_due()
+
+    tab = visit("/")
+
+    title = tab.get_by_role("heading", name="Orders fail").bounding_box()
+    steps = tab.get_by_role("list", name="Progress of the incident").bounding_box()
+    assert steps["y"] - (title["y"] + title["height"]) < 40
+
+
+@pytest.mark.parametrize("selector", ["h1", ".prose p"])
+def test_sentence_from_the_right_ends_on_the_left(selector, clockwork, visit):
+    now = timezone.now()
+    sentence = "الدفع لا يعمل."
+    incident = Incident.open(
+        title=sentence, summary=sentence, started_at=now, at=now, source="DASHBOARD"
+    )
+
+    tab = visit(incident.path)
+
+    first, last = tab.locator(selector).first.evaluate(
+        """e => [0, e.textContent.length - 1].map(n => {
+            const range = document.createRange();
+            range.setStart(e.firstChild, n);
+            range.setEnd(e.firstChild, n + 1);
+            return range.getBoundingClientRect().left;
+        })"""
+    )
+    assert last < first
 
 
 def test_pages_work_without_javascript(outage, visit):

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 import pytest
@@ -42,6 +43,31 @@ def test_links_give_nothing_away():
     assert html == (
         '<p><a href="https://example.org/" rel="nofollow noopener noreferrer">more</a></p>'
     )
+
+
+def test_headings_are_below_those_of_the_pages():
+    html = markdown.render("# A\n\n### B\n\n###### C\n\n<h1 class=x>D</h1>")
+
+    assert html.split() == ["<h4>A</h4>", "<h4>B</h4>", "<h5>C</h5>", "<h4>D</h4>"]
+
+
+@pytest.mark.parametrize(
+    ("below", "headings"),
+    [(1, ["h2", "h3"]), (3, ["h4", "h5"]), (4, ["h5", "h6"]), (6, ["h6", "h6"])],
+)
+def test_headings_are_below_that_of_their_place(below, headings):
+    html = markdown.render("# A\n\n##### B\n\n`<h1>`")
+
+    placed = markdown.placed(html, below=below)
+
+    assert re.findall("<(h.)>", placed) == headings
+    assert "&lt;h1&gt;" in placed
+
+
+def test_tables_are_reached_by_keyboard():
+    html = markdown.render("| a |\n| - |\n| b |")
+
+    assert html.startswith('<table tabindex="0">')
 
 
 texts = st.text(st.sampled_from("\\`*_{}[]()#+-.!|<>&~:;=\"'1a/ x") | st.characters())

@@ -1,4 +1,6 @@
+import re
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.template import Context, Template
@@ -39,6 +41,40 @@ def test_moment_is_absolute_and_exact_for_machines():
     assert rendered("{% moment at %}", at=at) == (
         '<time datetime="2026-11-20T14:32:00Z">20 November, 14:32</time>'
     )
+
+
+@pytest.mark.parametrize(
+    ("days", "hours", "told"),
+    [
+        (2, 3, "23 November, 12:00 to 15:00"),
+        (2, 24, "23 November, 12:00 to 24 November, 12:00"),
+        (0, 3, "12:00 to 15:00"),
+        (0, 24, "12:00 to 22 November, 12:00"),
+        (-1, 24, "20 November, 12:00 to 21 November, 12:00"),
+    ],
+)
+def test_window_names_a_day_once(days, hours, told):
+    begin = NOW.replace(hour=12, minute=0) + timedelta(days=days)
+
+    html = rendered(
+        "{% window begin end %}", begin=begin, end=begin + timedelta(hours=hours)
+    )
+
+    assert re.sub(r"<[^>]+>", "", html) == told
+
+
+def test_day_of_a_window_is_that_of_the_page():
+    zone = ZoneInfo("Asia/Tokyo")
+    begin = datetime(2026, 11, 23, 14, tzinfo=UTC)
+
+    html = rendered(
+        "{% window begin end %}",
+        begin=begin,
+        end=begin + timedelta(hours=2),
+        now=NOW.astimezone(zone),
+    )
+
+    assert re.sub(r"<[^>]+>", "", html) == "23 November, 23:00 to 24 November, 01:00"
 
 
 def test_relative_time_can_be_refreshed():

@@ -200,7 +200,9 @@ def test_page_shows_uptime_rounded_down(show, make_monitor, stand):
     assert "down 1 min" in html
 
 
-def test_page_shows_all_updates_of_open_incidents(show, make_monitor, make_incident):
+def test_page_shows_updates_of_open_incidents_newest_first(
+    show, make_monitor, make_incident
+):
     incident = make_incident(make_monitor("web"), body="We **look**.")
     incident.update(state="IDENTIFIED", body="A full disk.", at=timezone.now())
 
@@ -209,6 +211,27 @@ def test_page_shows_all_updates_of_open_incidents(show, make_monitor, make_incid
     assert "<strong>look</strong>" in html
     assert html.index("A full disk.") < html.index("<strong>look</strong>")
     assert f'href="{incident.path}"' in html
+
+
+def test_page_shows_the_newest_of_many_updates_and_leads_to_all(show, make_incident):
+    incident = make_incident(body="Said 0.")
+    for n in range(1, 9):
+        incident.update(state="MONITORING", body=f"Said {n}.", at=timezone.now())
+
+    html = show()
+
+    assert [n for n in range(9) if f"Said {n}." in html] == [4, 5, 6, 7, 8]
+    assert f'<a href="{incident.path}">All nine updates' in html
+
+
+def test_heading_of_an_update_is_below_those_of_the_page(show, make_incident):
+    incident = make_incident(body="# Why\n\n##### Because")
+    written_now = show()
+    # As it was rendered when headings stayed what they were.
+    incident.updates.update(html="<h1>Why</h1>\n<h5>Because</h5>")
+
+    for html in (written_now, show()):
+        assert "<h5>Why</h5>\n<h6>Because</h6>" in html
 
 
 def test_page_lists_past_incidents_by_day(show, make_monitor, make_incident, resolve):

@@ -1,6 +1,8 @@
+import re
 from datetime import timedelta
 
 import pytest
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from incidents.models import Incident, State
@@ -89,6 +91,41 @@ def test_first_mail_says_what_is_wrong(page, reader, make_incident):
     assert reader.unsubscribe_url in content.text
     assert "<strong>look</strong>" in content.html
     assert "New incident" in content.html
+
+
+def test_first_mail_counts_from_the_beginning_to_when_people_were_told(
+    page, reader, make_incident
+):
+    incident = make_incident()
+    Incident.objects.update(published_at=incident.started_at + timedelta(minutes=3))
+
+    content = mail(reader, incident.updates.get(), "published")
+
+    assert "Ongoing for 3 minutes, since " in content.text
+    assert "Investigating, ongoing for 3 minutes." in content.html
+
+
+def test_mail_of_what_has_just_begun_counts_no_seconds(page, reader, make_incident):
+    incident = make_incident()
+
+    content = mail(reader, incident.updates.get(), "published")
+
+    assert "seconds" not in content.text + content.html
+    assert "Ongoing" not in content.text
+    assert "Since " in content.text
+
+
+def test_draft_published_after_its_end_tells_how_long_it_was(
+    page, reader, make_incident
+):
+    incident = make_incident()
+    at = incident.started_at + timedelta(minutes=20)
+    update = incident.update(state=State.RESOLVED, body="Over.", at=at)
+    Incident.objects.update(published_at=at + timedelta(hours=1))
+
+    content = mail(reader, update, "resolved")
+
+    assert content.subject == "Resolved after 20 minutes: Orders fail"
 
 
 def test_mail_tells_the_story_before_it(page, reader, make_incident):
@@ -204,6 +241,15 @@ def test_mail_shows_what_strangers_wrote_as_text(page, reader, make_incident):
     assert "A &amp; B" in content.html
 
 
+def test_title_of_several_lines_is_one_in_the_text(page, reader, make_incident):
+    incident = make_incident(title="Slow\n\nUnsubscribe: http://evil.example/")
+
+    text = mail(reader, incident.updates.get()).text
+
+    assert "Slow Unsubscribe: http://evil.example/\n" in text
+    assert text.count("\nUnsubscribe:") == 1
+
+
 def test_mail_with_a_hostile_title_is_delivered(clockwork, mailbox, page, reader):
     now = timezone.now()
     Incident.open(
@@ -223,8 +269,28 @@ def test_styles_cannot_be_broken_out_of():
         '<p>x</p><a href="http://x/" title="&lt;p onclick=y&gt;">y</a>'
     )
 
-    assert '<p style="margin:0 0 12px">x</p>' in html
+    [attributes] = re.findall("<p ([^>]*)>x</p>", html)
+    assert sorted(re.findall('[a-z]+="[^"]*"', attributes)) == [
+        'dir="auto"',
+        'style="margin:0 0 12px"',
+    ]
     assert 'title="&lt;p onclick=y&gt;"' in html
+
+
+@pytest.mark.parametrize("look", ["up", "degraded", "down", "plain"])
+def test_every_look_has_colours_of_the_dark(look):
+    html = render_to_string("mail/base.html")
+
+    dark = html.partition("(prefers-color-scheme: dark)")[2]
+    for name in (look, f"tint-{look}", f"edge-{look}"):
+        assert f"  .{name} {{" in dark or f"}} .{name} {{" in dark
+
+
+def test_heading_of_an_update_is_below_that_of_the_mail(page, reader, make_incident):
+    html = mail(reader, make_incident(body="# Why").updates.get()).html
+
+    assert html.count("<h1") == 1
+    assert "Why</h2>" in html
 
 
 def test_table_in_an_update_is_lines_in_the_text(page, reader, make_incident):

@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from access.forms import UTCInput
@@ -15,6 +17,14 @@ from .models import IncidentUpdate
 def unless_shown(at: datetime, stored: datetime) -> datetime:
     """Return what is stored if it comes back as it was shown: in whole seconds."""
     return stored if at == stored.replace(microsecond=0) else at
+
+
+def seen_by(groups: QuerySet[Group], user: User) -> QuerySet[Group]:
+    """Return who alone is to see an incident; refuse it if its operator would not."""
+    if groups and not user.is_superuser and not groups.filter(user=user).exists():
+        text = "You are in none of these groups, and would not see it."
+        raise forms.ValidationError(text)
+    return groups
 
 
 class Moment(forms.DateTimeField):

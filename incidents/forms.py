@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from monitors.models import Monitor
 
-from .fields import Later, Moment, Words, unless_shown
+from .fields import Later, Moment, Words, seen_by, unless_shown
 from .models import (
     Impact,
     Incident,
@@ -88,12 +88,7 @@ class OpenForm(forms.ModelForm):
         return said
 
     def clean_groups(self) -> QuerySet[Group]:
-        chosen: QuerySet[Group] = self.cleaned_data["groups"]
-        is_in = self.user.is_superuser or chosen.filter(user=self.user).exists()
-        if chosen and not is_in:
-            text = "You are in none of these groups, and would not see it."
-            raise forms.ValidationError(text)
-        return chosen
+        return seen_by(self.cleaned_data["groups"], self.user)
 
 
 def impact_name(impact: Impact) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from django import forms
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -15,7 +16,7 @@ from django.utils import timezone
 from access import desk
 
 from . import merging
-from .fields import Words
+from .fields import Words, seen_by
 from .models import Incident, Relation
 
 SHOWN = 50
@@ -159,14 +160,8 @@ class PrivacyForm(ActForm):
     def prepare(self) -> None:
         self.initial.setdefault("groups", [*self.incident.groups.all()])
 
-    def clean_groups(self) -> Any:
-        groups = self.cleaned_data["groups"]
-        mine = {*self.user.groups.values_list("pk", flat=True)}
-        is_in = self.user.is_superuser or {group.pk for group in groups} & mine
-        if groups and not is_in:
-            text = "You are in none of these groups, and would not see it any more."
-            raise forms.ValidationError(text)
-        return groups
+    def clean_groups(self) -> QuerySet[Group]:
+        return seen_by(self.cleaned_data["groups"], self.user)
 
     def act(self) -> Incident:
         if not self.incident.restrict(self.cleaned_data["groups"], **self.by):
@@ -288,7 +283,6 @@ def links(request: HttpRequest, incident: Incident) -> str:
     context = {
         "rows": [*_merged(request, incident), *_related(request, incident)],
         "acts": _acts(request, incident),
-        "groups": [*incident.groups.order_by("name")] if incident.is_private else [],
         "incident": incident,
     }
     return render_to_string("admin/incidents/incident/links.html", context, request)

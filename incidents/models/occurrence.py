@@ -727,8 +727,8 @@ class Occurrence(models.Model):
 
     @property
     def finishes_at(self) -> datetime:
-        """When it ended, or is planned to end."""
-        return self.ended_at or self.ends_at
+        """When it ended, or is or was planned to end."""
+        return (self.started_at and self.ended_at) or self.ends_at
 
     @property
     def cause(self) -> str:

@@ -94,7 +94,10 @@ def test_page_of_a_cancelled_date_says_why(client, plan):
     occurrence = plan()
     occurrence.cancel(at=timezone.now(), reason="The disks are late")
 
-    assert "The disks are late" in client.get(occurrence.path).content.decode()
+    body = client.get(occurrence.path).content.decode()
+    assert body.count("The disks are late") == 1
+    assert "0 s" not in body
+    assert occurrence.finishes_at == occurrence.ends_at
 
 
 def test_page_of_a_date_that_is_over_stays_as_it_was(client, plan, make_monitor):

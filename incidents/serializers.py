@@ -26,6 +26,7 @@ from monitors.api import SeverityField
 from monitors.labels_api import LabelsField
 from monitors.models import Monitor
 
+from . import titles
 from .models import (
     Author,
     Impact,
@@ -342,6 +343,9 @@ class IncidentSerializer(StrictModelSerializer):
             "updates",
         ]
         read_only_fields = READ_ONLY
+
+    def validate_title(self, title: str) -> str:
+        return titles.one_line(title)
 
     def validate_started_at(self, at: datetime) -> datetime:
         if self.instance and self.instance.ended_at and at > self.instance.ended_at:

@@ -26,7 +26,7 @@ from .servers import MailServer, WebServer
 
 
 def pytest_addoption(parser):
-    words = "leave out what touches no database, or brings its own"
+    words = "leave out what touches no database, brings its own, or is about looks"
     parser.addoption("--on-database", action="store_true", help=words)
 
 
@@ -44,7 +44,7 @@ def leave_out(config, items):
     left_out = [
         item
         for item in items
-        if item.get_closest_marker("own_database")
+        if any(map(item.get_closest_marker, ("own_database", "looks")))
         or not (
             item.get_closest_marker("django_db") or databases & {*item.fixturenames}
         )
@@ -108,6 +108,12 @@ def api(db):
 def _fresh_names():
     """What one test called the severities is nothing to the next one."""
     severity_labels.forget()
+
+
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch):
+    """A page rests after it took long to build, which here says how fast we are."""
+    monkeypatch.setattr(snapshot, "LONG_SECONDS", float("inf"))
 
 
 @pytest.fixture

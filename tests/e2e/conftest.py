@@ -39,8 +39,9 @@ def visit(chromium, live_server, settings, own_cache):
     contexts, troubles = [], []
 
     def note(trouble):
-        # A refused form is an answer like any other, but noted by the browser.
-        if "status of 400" not in trouble:
+        # A refused form is an answer like any other, but noted by the browser; so is
+        # a field that does not take the focus from where it is already.
+        if "status of 400" not in trouble and "Autofocus" not in trouble:
             troubles.append(trouble)
 
     def note_foreign(url):

@@ -99,6 +99,7 @@ def test_visitor_subscribes_hears_of_an_incident_and_leaves(
     tab.get_by_role("heading", name="You are subscribed").wait_for()
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_scrolls_sideways_on_a_phone(scheme, outage, visit):
     reader = Subscriber.add("reader@example.org", at=timezone.now())
@@ -198,6 +199,7 @@ def test_screen_reader_hears_the_bars_as_a_table(outage, visit):
     assert "Down" in table.inner_text()
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_engine_is_drawn_on_a_phone_without_javascript(scheme, operator, visit):
     end = vitals.whole_until(timezone.now())

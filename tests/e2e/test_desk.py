@@ -6,7 +6,7 @@ from django.utils import timezone
 from incidents.models import Incident, UpdateTemplate
 from monitors.models import Label, Monitor
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.looks]
 
 LONG = "payment-gateway-eu-west-1-production-" * 4
 # How much brighter one of text and ground is than the other: 4.5 can be read.
@@ -142,7 +142,7 @@ def test_written_lines_of_an_update_are_broken(at_desk, shop):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_long_title_stands_beside_its_buttons(width, at_desk):
-    title = "Payments are slow in every region " * 6
+    title = "Payments are slow in every region " * 4
     monitor = Monitor(name=title, tag="slow", config={"url": "http://127.0.0.1:9/"})
     monitor.save()
 

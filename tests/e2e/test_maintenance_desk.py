@@ -138,6 +138,7 @@ def test_extending_several_says_which_refuses(script, clockwork, at_desk):
     assert not early.updates.exists()
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @BOTH
 def test_no_page_scrolls_sideways_on_a_phone(scheme, script, occurrence, at_desk):

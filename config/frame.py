@@ -5,8 +5,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import F, Func, IntegerField, QuerySet, Subquery
+from django.db.models import QuerySet, Subquery
 
+from access import columns
 from alerting.models import Alert, AlertRule
 from incidents.models import Incident
 from monitors.history import shown
@@ -30,7 +31,7 @@ def look(at: datetime, user: User | AnonymousUser) -> Frame:
     incidents = Incident.objects.open().visible_to(user)
     # There is a row to hang it on: without anybody logged in there is no frame.
     me: QuerySet[Any, Any] = User.objects.filter(username=user.get_username())
-    row = me.values(**_same_for_all(), incidents=_number(incidents)).get()
+    row = me.values(**_same_for_all(), incidents=columns.number(incidents)).get()
     public = Headline(row["page_look"], row["page_headline"], "")
     return Frame(public if public.look else _public(at), _in_words(row))
 
@@ -47,18 +48,12 @@ def _same_for_all() -> dict[str, Subquery]:
     }
     built = Snapshot.objects.filter(page__is_default=True, dirty_at=None)[:1]
     return {
-        **{name: _number(found) for name, found in counted.items()},
+        **{name: columns.number(found) for name, found in counted.items()},
         **{
             f"page_{name}": Subquery(built.values(name))
             for name in ("look", "headline")
         },
     }
-
-
-def _number(found: QuerySet[Any]) -> Subquery:
-    """A count as a column of another statement."""
-    counted = Func(F("pk"), function="COUNT", output_field=IntegerField())
-    return Subquery(found.order_by().annotate(n=counted).values("n"))
 
 
 def _in_words(row: dict[str, Any]) -> dict[str, str]:

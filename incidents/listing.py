@@ -11,9 +11,6 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import (
     Aggregate,
     Count,
-    F,
-    Func,
-    IntegerField,
     OuterRef,
     QuerySet,
     Subquery,
@@ -21,6 +18,8 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+
+from access import columns
 
 from .models import Impact, Incident, IncidentUpdate
 
@@ -77,7 +76,7 @@ class IncidentList(ChangeList):
         """The same of a page without a search, in one statement."""
         first, length = self._place()
         keys = self.queryset.values("pk")[first : first + length]
-        rows = self._rows(keys, of=_number(self.queryset))
+        rows = self._rows(keys, of=columns.number(self.queryset))
         if not rows and self.page_num > 1:
             raise IncorrectLookupParameters
         number = rows[0].of if rows else 0
@@ -135,9 +134,3 @@ class _Joined(Aggregate):
 
     def as_postgresql(self, compiler: Any, connection: Any, **more: Any) -> Any:
         return super().as_sql(compiler, connection, function="STRING_AGG", **more)
-
-
-def _number(found: QuerySet[Any]) -> Subquery:
-    """How many there are, as a column of the statement that reads some."""
-    counted = Func(F("pk"), function="COUNT", output_field=IntegerField())
-    return Subquery(found.order_by().annotate(n=counted).values("n"))

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from django.db.models import F, Func, IntegerField, Subquery
+from django.db.models import Subquery
 from django.http import (
     Http404,
     HttpRequest,
@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.views.decorators.http import require_safe
 
+from access import columns
 from incidents.models import Incident, IncidentQuerySet
 from incidents.words import duration
 from monitors import recording
@@ -164,11 +165,9 @@ def _around(
     page: StatusPage, of_month: IncidentQuerySet, before: IncidentQuerySet
 ) -> tuple[int, datetime | None]:
     """Return how many a month has, and when the newest before it began."""
-    counted = Func(F("pk"), function="COUNT", output_field=IntegerField())
-    number = of_month.order_by().annotate(n=counted).values("n")
     newest = before.order_by("-started_at").values("started_at")[:1]
     asked = StatusPage.objects.filter(pk=page.pk).order_by()
-    return asked.values_list(Subquery(number), Subquery(newest)).get()
+    return asked.values_list(columns.number(of_month), Subquery(newest)).get()
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

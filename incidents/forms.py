@@ -102,6 +102,7 @@ def shown_name(impact: Impact) -> str:
 
 
 def suffering(incident: Any) -> list[Impact]:
+    """What it does to monitors now, of an incident as the admin reads it."""
     return [impact for impact in incident.every_impact if not impact.ended_at]
 
 

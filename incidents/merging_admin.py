@@ -17,6 +17,7 @@ from access import desk
 
 from . import merging
 from .fields import Words, seen_by
+from .forms import suffering
 from .models import Incident, Relation
 
 SHOWN = 50
@@ -198,7 +199,7 @@ ACTS = [
         "Some of its monitors get an incident of their own, public or not as this one "
         "is.",
         "Split",
-        lambda incident: incident.goes_on and _suffering(incident) > 1,
+        lambda incident: incident.goes_on and len(suffering(incident)) > 1,
     ),
     Act(
         "relate",
@@ -249,11 +250,6 @@ def page_of(act: Act) -> Any:
         return TemplateResponse(request, name, context)
 
     return page
-
-
-def _suffering(incident: Any) -> int:
-    """How many monitors it affects now."""
-    return sum(impact.ended_at is None for impact in incident.every_impact)
 
 
 def _refuse(form: ActForm, refused: ValidationError) -> None:

@@ -25,8 +25,6 @@ from .models import (
 from .timeline import Line, lines
 
 LOOKS = {"DOWN": "down", "DEGRADED": "degraded", "PARTIAL": "degraded"}
-
-
 SEVERITIES = {
     Incident.Severity.MINOR: "degraded",
     Incident.Severity.MAJOR: "down",

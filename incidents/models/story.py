@@ -1,7 +1,7 @@
 """What an incident is made of: its updates, its impacts, its alerts."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from incidents import markdown
 from monitors.models import Monitor
 
 from .state import State
-from .timeline import Author, TimelineEntry, name_of
+from .timeline import Author, TimelineEntry, in_utc, name_of
 
 Kind = TimelineEntry.Kind
 
@@ -220,12 +220,8 @@ def _moved(changes: Mapping[str, Any], was: Mapping[str, Any]) -> Iterator[str]:
         before, now = (State(each["state"]).label for each in (was, changes))
         yield f"{before} \u2192 {now}"
     if "at" in changes:
-        before, now = (_in_utc(each["at"]) for each in (was, changes))
+        before, now = (in_utc(each["at"]) for each in (was, changes))
         yield f"{before} \u2192 {now} UTC"
-
-
-def _in_utc(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _as_facts(changes: Mapping[str, Any], was: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What was done to an incident, when and by whom; rows that only ever are added."""
 
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from django.contrib.auth.models import User
@@ -18,6 +19,11 @@ def person(author: Author) -> User | None:
 def name_of(author: Author) -> str:
     """The name of a person or a program; nothing if it is Tocsin itself."""
     return author.get_username() if isinstance(author, User) else author or ""
+
+
+def in_utc(at: datetime) -> str:
+    """A moment as the timeline words it, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 class TimelineQuerySet(models.QuerySet["TimelineEntry"]):

@@ -1,7 +1,7 @@
 """What an incident does to monitors, and what that lays over them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -9,7 +9,7 @@ from django.db.models import F, Min, Q, Value
 from django.db.models.functions import Greatest
 
 from incidents.models.story import Impact
-from incidents.models.timeline import Author, TimelineEntry
+from incidents.models.timeline import Author, TimelineEntry, in_utc
 from monitors.models import Monitor, Overlay
 
 from .log import Logged
@@ -73,6 +73,7 @@ class Impacting(Logged):
         return True
 
     def _laid_by(self, impact: Impact) -> Overlay | None:
+        """The overlay of one impact, if the public may see it."""
         return Overlay.objects.filter(
             cause=self.cause,
             monitor=impact.monitor_id,
@@ -155,7 +156,7 @@ class Impacting(Logged):
     def _log_begin(self, was: datetime, *, at: datetime, author: Author = None) -> None:
         """Say that it began at another moment than was thought, if it did."""
         if self.started_at != was:
-            said = f"Began {self.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            said = f"Began {in_utc(self.started_at)} UTC"
             then = was.isoformat()
             self._log(Kind.BEGAN, said, at=at, author=author, **{"from": then})
 
